@@ -1,4 +1,4 @@
-"""What to make, as a value: an `Edit` with its regions and references, and a hash of all that changes the result."""
+"""What to make, as a value: an `Edit` with its regions and references, hashed by all that changes the result."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class MaskMode(StrEnum):
 class Region:
     """A named area over time.
 
-    masks: (F, H, W) uint8 at the clip's size, one per frame of the range; 0 keep … 255 edit. dilation, feather: pixels at the
-    clip's size. order: higher lies on top. words: words of interest in the prompt; empty: found from the prompts.
-    color: "#rrggbb", for display only.
+    masks: (F, H, W) uint8 at the clip's size, one per frame of the range; 0 keep … 255 edit. dilation, feather:
+    pixels at the clip's size. order: higher lies on top. words: words of interest in the prompt; empty: found from
+    the prompts. color: "#rrggbb", for display only.
     """
 
     name: str
@@ -68,8 +68,8 @@ class Reference:
 class Edit:
     """Clip, range, prompts, regions, references, method, parameters and seed.
 
-    clip: where the source lies. clip_hash: its content hash. start, stop: frames of the clip, half open.
-    backbone: "pocket-sd", a model folder or a hub id. params: the method's parameters that differ from its defaults.
+    clip: where the source lies. clip_hash: its content hash. start, stop: frames of the clip, half open. backbone:
+    "pocket-sd", a model folder or a hub id. params: the method's parameters that differ from its defaults.
     """
 
     clip: Path
@@ -90,14 +90,14 @@ class Edit:
         return self.stop - self.start
 
     def content_hash(self) -> str:
-        """SHA-256 (hex) of everything that changes the result: not of where the clip lies, nor of display colours."""
+        """SHA-256 (hex) of all that changes the result: not of where the clip lies, nor of display colours."""
         digest = hashlib.sha256(b"mattebox-edit-1")
         for part in self._parts():
             digest.update(len(part).to_bytes(8, "little"))
             digest.update(part)
         return digest.hexdigest()
 
-    def _parts(self) -> Iterator[bytes | memoryview]:
+    def _parts(self) -> Iterator[bytes]:
         yield self.clip_hash.encode()
         yield f"{self.start}:{self.stop}:{self.seed}".encode()
         for text in (self.prompt, self.source_prompt, self.method, self.backbone):
@@ -106,7 +106,8 @@ class Edit:
         for region in self.regions:
             yield region.name.encode()
             yield region.prompt.encode()
-            yield f"{region.mode}:{region.dilation}:{region.feather}:{region.order}:{len(region.words)}".encode()
+            yield f"{region.mode}:{region.dilation}:{region.feather}:{region.order}".encode()
+            yield f"{len(region.words)} words".encode()
             for word in region.words:
                 yield word.encode()
             yield from _pixels(region.masks)
@@ -119,9 +120,9 @@ class Edit:
             yield f"{name}:{type(value).__name__}:{value!r}".encode()
 
 
-def _pixels(array: NDArray[np.uint8]) -> Iterator[bytes | memoryview]:
+def _pixels(array: NDArray[np.uint8]) -> Iterator[bytes]:
     yield str(array.shape).encode()
-    yield memoryview(np.ascontiguousarray(array)).cast("B")
+    yield array.tobytes()
 
 
 def _require_pixels(array: NDArray[np.uint8], *, ndim: int, what: str, layout: str) -> None:
