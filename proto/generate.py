@@ -1,7 +1,7 @@
 """Makes the Python stubs from the contract's .proto files.
 
-``python proto/generate.py`` writes ``mattebox_proto/mattebox/v1/*_pb2.py``, ``*_pb2_grpc.py`` and their type stubs;
-``--check`` writes nothing and exits with 1 when what is committed differs from what would be written.
+``python proto/generate.py`` writes ``mattebox_proto/mattebox/v1/*_pb2.py``, ``*_pb2_grpc.py`` and their type
+stubs; ``--check`` writes nothing and exits with 1 when what is committed differs from what would be written.
 The generators are pinned in the ``test`` extra, so the same input gives the same bytes on every machine.
 """
 
@@ -76,9 +76,7 @@ def write(stubs: dict[str, str]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit with 1 when stubs are stale"
-    )
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if stubs are stale")
     arguments = parser.parse_args()
     # protoc finds its plugins (protoc-gen-mypy) on PATH; a venv that is not activated is not on it.
     os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])

@@ -14,9 +14,10 @@ from mattebox_proto.paths import private_folder
 
 @dataclass(frozen=True, slots=True)
 class BackendCard:
-    """address: ``unix:///…/backend.sock`` or ``127.0.0.1:PORT``. token: sent with every call. pid: the process.
+    """address: ``unix:///…/backend.sock`` or ``127.0.0.1:PORT``. token: sent with every call.
 
-    version, contract: what it speaks. started: seconds since the epoch. device: as chosen with ``--device``.
+    pid: the process. version, contract: what it speaks. started: seconds since the epoch.
+    device: as chosen with ``--device``.
     """
 
     address: str
@@ -89,7 +90,7 @@ def process_lives(pid: int) -> bool:
 def _windows_process_lives(pid: int) -> bool:
     if sys.platform != "win32":
         return False
-    import ctypes  # noqa: PLC0415 - only where there is a kernel32
+    import ctypes
 
     query_limited_information, still_active = 0x1000, 259
     kernel = ctypes.windll.kernel32

@@ -1,4 +1,4 @@
-"""Where Mattebox keeps things on this machine: one answer for the command line, the desktop and the backend."""
+"""Where Mattebox keeps things on this machine: one answer for command line, desktop and backend."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _LONGEST_SOCKET_PATH = 100
 class Folders:
     """The five folders; none is made until something is written.
 
-    config: settings. cache: may be deleted at any time. data: takes and jobs. run: the running backend's address
-    and socket, readable by the user alone. log: backend logs.
+    config: settings. cache: may be deleted at any time. data: takes and jobs. run: the running backend's
+    address and socket, readable by the user alone. log: backend logs.
     """
 
     config: Path
@@ -40,7 +40,7 @@ class Folders:
 
 
 def folders() -> Folders:
-    """The platform's folders, or those under ``$MATTEBOX_HOME`` where that is set (``config``, ``cache``, …)."""
+    """The platform's folders, or those under ``$MATTEBOX_HOME`` where that is set."""
     home = os.environ.get(HOME_VARIABLE)
     if home:
         root = Path(home).expanduser().absolute()

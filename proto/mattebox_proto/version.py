@@ -6,12 +6,12 @@ from functools import cache
 from importlib import metadata
 
 CONTRACT = 1
-"""Revision of ``mattebox/v1``. Raised only when old and new can no longer talk; added fields do not raise it."""
+"""Revision of ``mattebox/v1``. Raised only when old and new can no longer talk; added fields do not."""
 
 
 @cache
 def version() -> str:
-    """The installed distribution's version, such as ``"0.1.0"``; ``"0+source"`` when run without installing."""
+    """The installed distribution's version, such as ``"0.1.0"``; ``"0+source"`` when not installed."""
     try:
         return metadata.version("mattebox")
     except metadata.PackageNotFoundError:
