@@ -1,0 +1,1 @@
+"""The project: clip, regions, masks, takes. Plain Python: no widgets, no threads, no gRPC."""

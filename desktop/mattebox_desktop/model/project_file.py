@@ -1,0 +1,327 @@
+"""The `.mattebox` file: a zip with `project.json` and one lossless PNG per painted mask.
+
+Every file carries the version of its layout; older ones are upgraded step by step, newer ones are refused in words.
+Fields and members that this version does not know are kept and written back. Nothing is ever pickled.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pydantic import ValidationError
+
+from mattebox_desktop.model.atomic_file import replacing
+from mattebox_desktop.model.errors import MaskSizeError, ModelError, ProjectFileError
+from mattebox_desktop.model.history import History
+from mattebox_desktop.model.mask_track import Mask
+from mattebox_desktop.model.project import ClipRef, Project, Take
+from mattebox_desktop.model.project_record import (
+    ClipRecord,
+    KeyRecord,
+    ProjectRecord,
+    RegionRecord,
+    TakeRecord,
+    unknown,
+)
+from mattebox_desktop.model.region import Region
+
+SUFFIX = ".mattebox"
+VERSION = 1
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""From a version to the next: each takes the parsed `project.json` of that version and returns the next one's."""
+
+_MAIN = "project.json"
+_LONGEST_MAIN = 64 << 20
+_DAMAGE = (KeyError, ModelError, NotImplementedError, RuntimeError, SyntaxError, ValueError, zlib.error)
+"""What zipfile, zlib, json and Pillow raise on bytes that were changed or cut."""
+_MASKS = "masks/"
+
+
+def save_project(project: Project, path: Path) -> None:
+    """Writes the project; the file that stood there stays whole until the new one is.
+
+    Raises:
+        ProjectFileError: the file cannot be written.
+    """
+    try:
+        with (
+            replacing(path) as file,
+            zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        ):
+            record = _record(project, path.parent.resolve())
+            archive.writestr(_MAIN, json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False))
+            for region in project.regions:
+                for frame, mask in region.masks.keys.items():
+                    if mask is not None:
+                        archive.writestr(_member(region, frame), _png(mask), compress_type=zipfile.ZIP_STORED)
+            for name, data in project.extra_members.items():
+                archive.writestr(name, data)
+    except OSError as error:
+        raise ProjectFileError(
+            path,
+            f"“{path}” could not be saved ({error.strerror or error}); choose another folder or free some space.",
+        ) from error
+
+
+def load_project(path: Path) -> Project:
+    """Reads a project.
+
+    Raises:
+        ProjectFileError: it cannot be read, is no project, is damaged, or comes from a newer Mattebox.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            record = _parse(path, archive)
+            return _project(record, archive, path.parent.resolve())
+    except FileNotFoundError as error:
+        raise ProjectFileError(path, f"“{path}” does not exist; check the name.") from error
+    except zipfile.BadZipFile as error:
+        raise ProjectFileError(
+            path,
+            f"“{path}” is not a Mattebox project, or it is damaged; choose another file or a backup of it.",
+        ) from error
+    except OSError as error:
+        raise ProjectFileError(
+            path,
+            f"“{path}” could not be read ({error.strerror or error}); check the file and its permissions.",
+        ) from error
+    except _DAMAGE as error:
+        if isinstance(error, ProjectFileError):
+            raise
+        raise ProjectFileError(
+            path, f"“{path}” is damaged ({_first_line(error)}); open a backup of it."
+        ) from error
+
+
+def upgraded(document: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The document in the present layout.
+
+    Raises:
+        ProjectFileError: it has no version, or one that this Mattebox does not know.
+    """
+    version = document.get("version")
+    if document.get("format") != "mattebox" or not isinstance(version, int):
+        raise ProjectFileError(
+            path, f"“{path}” is not a Mattebox project; choose a file that Mattebox saved."
+        )
+    while version < VERSION:
+        step = UPGRADES.get(version)
+        if step is None:
+            raise ProjectFileError(
+                path, f"“{path}” has the layout {version}, which Mattebox never wrote; choose another file."
+            )
+        document = step(document)
+        version += 1
+    if version > VERSION:
+        raise ProjectFileError(
+            path,
+            f"“{path}” was saved by a newer Mattebox (layout {version}; this one reads up to {VERSION}); "
+            "update Mattebox to open it.",
+        )
+    return document
+
+
+# -- writing -------------------------------------------------------------------------------------------------
+
+
+def _record(project: Project, folder: Path) -> ProjectRecord:
+    clip = project.clip
+    return ProjectRecord(
+        format="mattebox",
+        version=VERSION,
+        clip=None
+        if clip is None
+        else ClipRecord(
+            path=str(clip.path),
+            relative=_relative(clip.path, folder),
+            width=clip.width,
+            height=clip.height,
+            frame_count=clip.frame_count,
+            frame_rate=f"{clip.frame_rate.numerator}/{clip.frame_rate.denominator}",
+            content_hash=clip.content_hash,
+            **clip.extra,
+        ),
+        in_point=project.in_point,
+        out_point=project.out_point,
+        prompt=project.prompt,
+        source_prompt=project.source_prompt,
+        method=project.method,
+        backbone=project.backbone,
+        seed=project.seed,
+        params=dict(project.params),
+        take_in_use=project.take_in_use,
+        regions=[_region_record(region) for region in project.regions],
+        takes=[
+            TakeRecord(
+                id=take.id,
+                name=take.name,
+                path=str(take.path),
+                start=take.start,
+                stop=take.stop,
+                seed=take.seed,
+                prompt=take.prompt,
+                made=take.made,
+                report=dict(take.report),
+                **take.extra,
+            )
+            for take in project.takes
+        ],
+        **project.extra,
+    )
+
+
+def _region_record(region: Region) -> RegionRecord:
+    return RegionRecord(
+        id=region.id,
+        name=region.name,
+        prompt=region.prompt,
+        color=region.color,
+        letter=region.letter,
+        visible=region.visible,
+        mode=region.mode,
+        dilation=region.dilation,
+        feather=region.feather,
+        keys=[
+            KeyRecord(frame=frame, mask=None if mask is None else _member(region, frame))
+            for frame, mask in region.masks.keys.items()
+        ],
+        **region.extra,
+    )
+
+
+def _member(region: Region, frame: int) -> str:
+    return f"{_MASKS}{region.id}/{frame:06d}.png"
+
+
+def _png(mask: Mask) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(mask).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _relative(path: Path, folder: Path) -> str | None:
+    try:
+        return os.path.relpath(path, folder)
+    except ValueError:  # another drive on Windows
+        return None
+
+
+# -- reading -------------------------------------------------------------------------------------------------
+
+
+def _parse(path: Path, archive: zipfile.ZipFile) -> ProjectRecord:
+    try:
+        if archive.getinfo(_MAIN).file_size > _LONGEST_MAIN:
+            raise ValueError(f"{_MAIN} is larger than {_LONGEST_MAIN >> 20} MB")
+        document = json.loads(archive.read(_MAIN))
+    except KeyError as error:
+        raise ProjectFileError(
+            path, f"“{path}” is a zip file but not a Mattebox project; choose a file that Mattebox saved."
+        ) from error
+    if not isinstance(document, dict):
+        raise ProjectFileError(
+            path, f"“{path}” is not a Mattebox project; choose a file that Mattebox saved."
+        )
+    document = upgraded(document, path)
+    try:
+        return ProjectRecord.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ProjectFileError(
+            path, f"“{path}” is damaged: {where} — {first['msg'].lower()}; open a backup of it."
+        ) from error
+
+
+def _project(record: ProjectRecord, archive: zipfile.ZipFile, folder: Path) -> Project:
+    project = Project(History())
+    used = {_MAIN}
+    with project.changes.transaction("Open project", undoable=False):
+        if record.clip is not None:
+            project.clip = _clip(record.clip, folder)
+        project.in_point, project.out_point = record.in_point, record.out_point
+        project.prompt, project.source_prompt = record.prompt, record.source_prompt
+        project.method, project.backbone = record.method, record.backbone
+        project.seed, project.params = record.seed, record.params
+        for saved in record.regions:
+            if project.clip is None:
+                raise ProjectFileError(folder, "it has regions but no clip")
+            project.regions.append(_region(project, project.clip, saved, archive, used))
+        for take in record.takes:
+            project.takes.append(
+                Take(
+                    id=take.id,
+                    name=take.name,
+                    path=Path(take.path),
+                    start=take.start,
+                    stop=take.stop,
+                    seed=take.seed,
+                    prompt=take.prompt,
+                    made=take.made,
+                    report=take.report,
+                    extra=unknown(take),
+                )
+            )
+        project.take_in_use = record.take_in_use
+    project.extra = unknown(record)
+    project.extra_members = {
+        name: archive.read(name)
+        for name in archive.namelist()
+        if name not in used and not name.endswith("/") and not name.startswith(_MASKS)
+    }
+    project.changes.mark_saved()
+    return project
+
+
+def _clip(record: ClipRecord, folder: Path) -> ClipRef:
+    beside = None if record.relative is None else (folder / record.relative)
+    # A project that was moved together with its clip finds it again.
+    path = beside.resolve() if beside is not None and beside.exists() else Path(record.path)
+    return ClipRef(
+        path,
+        record.width,
+        record.height,
+        record.frame_count,
+        Fraction(record.frame_rate),
+        record.content_hash,
+        extra=unknown(record),
+    )
+
+
+def _region(
+    project: Project, clip: ClipRef, record: RegionRecord, archive: zipfile.ZipFile, used: set[str]
+) -> Region:
+    region = Region(project.changes, clip.shape, clip.frame_count, id_=record.id)
+    region.name, region.prompt = record.name, record.prompt
+    region.color, region.letter, region.visible = record.color, record.letter, record.visible
+    region.mode, region.dilation, region.feather = record.mode, record.dilation, record.feather
+    region.extra = unknown(record)
+    for key in record.keys:
+        region.masks.set_key(key.frame, None if key.mask is None else _mask(archive, key.mask, clip.shape))
+        if key.mask is not None:
+            used.add(key.mask)
+    return region
+
+
+def _mask(archive: zipfile.ZipFile, member: str, shape: tuple[int, int]) -> Mask:
+    with archive.open(member) as file, Image.open(io.BytesIO(file.read()), formats=("PNG",)) as image:
+        if image.mode != "L":
+            raise ValueError(f"{member} is not an 8-bit grey picture")
+        if image.size != (shape[1], shape[0]):  # before its pixels are unpacked
+            raise MaskSizeError(member, (image.height, image.width), shape)
+        return np.array(image, np.uint8)
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error.args[0]) if error.args else type(error).__name__
+    return text.splitlines()[0].rstrip(".") if text else type(error).__name__
