@@ -7,8 +7,7 @@ A backend sends a status code, the sentence as its details, and the kind as trai
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar, Protocol, cast
+from typing import ClassVar
 
 import grpc
 
@@ -180,9 +179,8 @@ def from_rpc(
     """
     if not isinstance(error, grpc.Call):
         return BackendFailed(f"The call to the backend at {address} failed while {doing}: {error}.")
-    ended = cast(_Ended, error)
-    code, details = ended.code(), (ended.details() or "").strip()
-    kind = _kind_of(ended)
+    code, details = error.code(), (error.details() or "").strip()
+    kind = _kind_of(error)
     if kind in KINDS:
         return KINDS[kind](details or f"The backend at {address} refused while {doing} ({kind}).")
     if code is grpc.StatusCode.UNAVAILABLE:
@@ -209,15 +207,7 @@ def from_rpc(
     return BackendFailed(f"The backend at {address} failed while {doing}: {details or code.name}.")
 
 
-class _Ended(Protocol):
-    """The part of `grpc.Call` used here; grpc's own stubs leave it untyped."""
-
-    def code(self) -> grpc.StatusCode: ...
-    def details(self) -> str | None: ...
-    def trailing_metadata(self) -> Sequence[tuple[str, str | bytes]] | None: ...
-
-
-def _kind_of(call: _Ended) -> str:
+def _kind_of(call: grpc.Call) -> str:
     for key, value in call.trailing_metadata() or ():
         if key == ERROR_KEY:
             return value.decode() if isinstance(value, bytes) else str(value)
