@@ -29,9 +29,9 @@ _TAIL_BYTES = 8000
 _POLL = 0.05
 
 
-def healthy(address: str, timeout: float = 3.0) -> bool:
-    """Whether a backend answers there and says that it serves."""
-    with open_channel(Address.parse(address), "") as channel:
+def healthy(address: str, token: str, timeout: float = 3.0) -> bool:
+    """Whether a backend answers there, knows the token and says that it serves."""
+    with open_channel(Address.parse(address), token) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         try:
             answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout)
@@ -44,7 +44,7 @@ def find(where: Folders | None = None) -> BackendCard | None:
     """The running backend's card; None where there is none, or where the card is stale."""
     where = where or folders()
     card = read_card(where.backend_file)
-    if card is None or not process_lives(card.pid) or not healthy(card.address):
+    if card is None or not process_lives(card.pid) or not healthy(card.address, card.token):
         return None
     return card
 
@@ -152,7 +152,7 @@ def _await_card(
     started = time.monotonic()
     while True:
         card = read_card(where.backend_file)
-        if card is not None and process_lives(card.pid) and healthy(card.address, timeout=1.0):
+        if card is not None and process_lives(card.pid) and healthy(card.address, card.token, timeout=1.0):
             return card
         waited = time.monotonic() - started
         status = process.poll()

@@ -86,9 +86,10 @@ class JobWatch:
             call = self._call = self._backend.watch_once(request)
         try:
             for event in call:
-                if event.sequence <= self.last:
-                    continue
-                self.last = event.sequence
+                if event.WhichOneof("event") != "preview":  # a preview carries its progress event's number
+                    if event.sequence <= self.last:
+                        continue
+                    self.last = event.sequence
                 yield event
         except grpc.RpcError as error:
             if self._stopped.is_set():

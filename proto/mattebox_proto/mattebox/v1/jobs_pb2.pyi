@@ -183,7 +183,7 @@ class JobEvent(_message.Message):
     LOG_FIELD_NUMBER: _builtins.int
     JOB_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """from 1, without gaps, per job"""
+    """From 1, without gaps, per job. A preview carries the number of the progress event that it belongs to."""
     state: Global___JobState.ValueType
     log: _builtins.str
     @_builtins.property
