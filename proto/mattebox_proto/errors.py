@@ -18,6 +18,10 @@ class InvalidMessage(ValueError):
     """A message that breaks the contract's own rules (run lengths, sizes, chunk order)."""
 
 
+class InvalidEditFile(ValueError):
+    """An edit file that cannot be read or says something impossible; `str()` is a sentence."""
+
+
 class BackendError(Exception):
     """Base of everything a client raises; `str()` is a sentence for the user.
 

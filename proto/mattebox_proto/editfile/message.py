@@ -1,0 +1,164 @@
+"""An edit file and an opened clip → the Edit message that is submitted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mattebox_proto.codecs.frames import Frame, encode_image
+from mattebox_proto.codecs.masks import encode_track
+from mattebox_proto.codecs.params import encode_params
+from mattebox_proto.editfile.shapes import at, box_mask, ellipse_mask
+from mattebox_proto.editfile.spec import EditFile, ReferenceSpec, RegionSpec
+from mattebox_proto.errors import InvalidEditFile
+from mattebox_proto.mattebox.v1 import clips_pb2, edit_pb2
+
+MODES: dict[str, edit_pb2.MaskMode.ValueType] = {
+    "tight": edit_pb2.MASK_MODE_TIGHT,
+    "ellipse": edit_pb2.MASK_MODE_ELLIPSE,
+    "box": edit_pb2.MASK_MODE_BOX,
+    "dilated": edit_pb2.MASK_MODE_DILATED,
+}
+
+
+def edit_message(
+    edit: EditFile,
+    clip: clips_pb2.Clip,
+    *,
+    folder: Path,
+    read_mask: Callable[[Path], NDArray[np.uint8]],
+    read_image: Callable[[Path], Frame],
+    progress: Callable[[int, int], None] | None = None,
+) -> edit_pb2.Edit:
+    """folder: the edit file's own; paths in it are relative to that.
+
+    read_mask gives (H, W) uint8, read_image (H, W, 3) uint8. progress: called with (masks made, in all).
+    Raises InvalidEditFile: a range outside the clip, a mask missing or of another size, an empty region.
+    """
+    start, stop = edit.range if edit.range is not None else (0, clip.frames)
+    if stop > clip.frames:
+        raise InvalidEditFile(
+            f"range = [{start}, {stop}] goes beyond the clip: {edit.source} has {clip.frames} frames."
+        )
+    count = (stop - start) * len(edit.regions)
+    done = 0
+
+    def one_more() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, count)
+
+    regions = []
+    for region in edit.regions:
+        masks = _masks(region, clip, start, stop, folder, read_mask, one_more)
+        regions.append(_region(region, masks))
+    return edit_pb2.Edit(
+        clip=clip.id,
+        start=start,
+        stop=stop,
+        prompt=edit.prompt,
+        source_prompt=edit.source_prompt,
+        method=edit.method,
+        backbone=_backbone(edit.backbone, folder),
+        seed=edit.seed,
+        regions=regions,
+        references=[_reference(reference, clip, folder, read_image) for reference in edit.references],
+        params=encode_params(edit.params),
+    )
+
+
+def _region(region: RegionSpec, masks: Iterator[NDArray[np.uint8]]) -> edit_pb2.Region:
+    marked = False
+
+    def watched() -> Iterator[NDArray[np.uint8]]:
+        nonlocal marked
+        for mask in masks:
+            marked = marked or bool(mask.any())
+            yield mask
+
+    track = encode_track(watched())
+    if not marked:
+        raise InvalidEditFile(
+            f"Region {region.name!r} is empty: it marks no pixel in any frame of the range; "
+            "check its mask, box or ellipse."
+        )
+    return edit_pb2.Region(
+        name=region.name,
+        prompt=region.prompt,
+        masks=track,
+        mode=MODES[region.mode],
+        dilation=region.dilation,
+        feather=region.feather,
+        order=region.order,
+        words=region.words,
+        color=region.color,
+    )
+
+
+def _masks(
+    region: RegionSpec,
+    clip: clips_pb2.Clip,
+    start: int,
+    stop: int,
+    folder: Path,
+    read_mask: Callable[[Path], NDArray[np.uint8]],
+    one_more: Callable[[], None],
+) -> Iterator[NDArray[np.uint8]]:
+    """Yields the region's mask of each frame, one at a time."""
+    read: tuple[Path, NDArray[np.uint8]] | None = None
+    for frame in range(start, stop):
+        if region.box is not None:
+            mask = box_mask(at(region.box, frame), clip.height, clip.width)
+        elif region.ellipse is not None:
+            mask = ellipse_mask(at(region.ellipse, frame), clip.height, clip.width)
+        else:
+            pattern = region.mask or ""
+            path = folder / (pattern % frame if "%" in pattern else pattern)
+            if read is None or read[0] != path:
+                read = path, _read_mask(region, path, frame, clip, read_mask)
+            mask = read[1]
+        yield mask
+        one_more()
+
+
+def _read_mask(
+    region: RegionSpec,
+    path: Path,
+    frame: int,
+    clip: clips_pb2.Clip,
+    read_mask: Callable[[Path], NDArray[np.uint8]],
+) -> NDArray[np.uint8]:
+    if not path.is_file():
+        raise InvalidEditFile(f"Region {region.name!r}: the mask of frame {frame} is missing: {path}.")
+    mask = read_mask(path)
+    if mask.shape != (clip.height, clip.width):
+        raise InvalidEditFile(
+            f"Region {region.name!r}: the mask {path} is {mask.shape[1]}x{mask.shape[0]}, "
+            f"the clip is {clip.width}x{clip.height}; masks have the clip's size."
+        )
+    return mask
+
+
+def _reference(
+    reference: ReferenceSpec, clip: clips_pb2.Clip, folder: Path, read_image: Callable[[Path], Frame]
+) -> edit_pb2.Reference:
+    path = folder / reference.image
+    if not path.is_file():
+        raise InvalidEditFile(f"The reference picture of frame {reference.frame} is missing: {path}.")
+    image = read_image(path)
+    if image.shape[:2] != (clip.height, clip.width):
+        raise InvalidEditFile(
+            f"The reference picture {path} is {image.shape[1]}x{image.shape[0]}, "
+            f"the clip is {clip.width}x{clip.height}; references have the clip's size."
+        )
+    return edit_pb2.Reference(frame=reference.frame, image=encode_image(image), region=reference.region)
+
+
+def _backbone(backbone: str, folder: Path) -> str:
+    """A model folder is meant relative to the file; an id stays what it is."""
+    path = folder / backbone
+    return str(path.resolve()) if path.is_dir() else backbone
