@@ -1,0 +1,16 @@
+"""Reading and writing clips: video files and picture sequences, exact to the frame."""
+
+from __future__ import annotations
+
+from mattebox_media.clip import ClipInfo, Frame
+from mattebox_media.color import BT709, ColorTags
+from mattebox_media.errors import MediaError
+from mattebox_media.formats import OutputFormat, check_output
+from mattebox_media.reader import ClipReader, open_clip
+from mattebox_media.thumbnails import Thumbnail, keyframe_thumbnails
+from mattebox_media.writer import write_clip
+
+__all__ = [
+    "BT709", "ClipInfo", "ClipReader", "ColorTags", "Frame", "MediaError", "OutputFormat", "Thumbnail",
+    "check_output", "keyframe_thumbnails", "open_clip", "write_clip",
+]  # fmt: skip

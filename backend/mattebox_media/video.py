@@ -1,0 +1,237 @@
+"""Video files: what they are, and decoders that give the exact frame of an index."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av.error
+import numpy as np
+from av.stream import Discard
+from av.video.format import VideoFormat
+from av.video.frame import VideoFrame
+
+from mattebox_media.clip import ClipInfo, Frame
+from mattebox_media.color import ColorTags
+from mattebox_media.demux import open_container, video_stream
+from mattebox_media.errors import DamagedFrame, EmptyClip
+from mattebox_media.index import FrameIndex, build_index
+from mattebox_media.orientation import Orientation
+from mattebox_media.pixels import RgbReader, bit_depth, has_alpha
+
+
+class VideoSource:
+    """A video file: its description and its frame index. Holds no open file; ``open_decoder`` does."""
+
+    def __init__(self, path: Path) -> None:
+        """Reads every packet header and decodes one frame.
+
+        Raises ClipNotFound, NotAVideo, TruncatedClip, EmptyClip, DamagedFrame.
+        """
+        with open_container(path) as container:
+            stream = video_stream(container, path)
+            index = build_index(container, stream, path)
+            average_rate, aspect = stream.average_rate, stream.sample_aspect_ratio
+            has_audio, codec = bool(container.streams.audio), stream.codec_context.codec.canonical_name
+        index, first = _first_shown(path, index)
+        self._orientation = Orientation.of(first)
+        width, height = self._orientation.shown_size(first.width, first.height)
+        fps, variable = _frame_rate(index, average_rate)
+        if aspect and self._orientation.transpose:
+            aspect = 1 / aspect
+        self._index = index
+        self._stored_size = (first.width, first.height)
+        self.info = ClipInfo(
+            path=path,
+            kind="video",
+            width=width,
+            height=height,
+            frame_count=len(index.pts),
+            fps=fps,
+            bit_depth=bit_depth(first.format),
+            has_alpha=has_alpha(first.format),
+            has_audio=has_audio,
+            rotation=self._orientation.degrees,
+            codec=codec,
+            pixel_format=first.format.name,
+            color=ColorTags.from_codes(first.color_primaries, first.color_trc, first.colorspace, first.color_range),
+            variable_frame_rate=variable,
+            pixel_aspect=aspect or Fraction(1),
+        )
+
+    def time(self, frame: int) -> Fraction:
+        """Seconds from the first frame to this one, exact."""
+        return int(self._index.pts[frame] - self._index.pts[0]) * self._index.time_base
+
+    def keyframe_before(self, frame: int) -> int:
+        """The frame index at which decoding for ``frame`` starts."""
+        return self._index.keyframe_before(frame)
+
+    def files(self) -> tuple[Path, ...]:
+        """The one file."""
+        return (self.info.path,)
+
+    def open_decoder(self) -> VideoDecoder:
+        """A decoder of its own, with its own open file."""
+        return VideoDecoder(self.info, self._index, self._orientation, self._stored_size)
+
+
+class VideoDecoder:
+    """Decodes frames by index from one open file; reading onwards is cheap, a jump costs a seek.
+
+    Not thread-safe: one thread at a time.
+    """
+
+    def __init__(
+        self, info: ClipInfo, index: FrameIndex, orientation: Orientation, stored_size: tuple[int, int]
+    ) -> None:
+        self._info = info
+        self._index = index
+        self._stored_size = stored_size
+        self._stream = _FrameStream(info.path, index)
+        self._to_rgb = RgbReader(VideoFormat(info.pixel_format), info.color, orientation)
+        self._pixel_format = info.pixel_format
+
+    @property
+    def position(self) -> int | None:
+        """The frame that is next without a seek, or None."""
+        return self._stream.position
+
+    def read(self, frame: int) -> Frame:
+        """Frame ``frame`` (0-based, in range), read-only. Raises DamagedFrame."""
+        decoded = self._stream.frame(frame)
+        if (decoded.width, decoded.height) != self._stored_size:
+            raise DamagedFrame(
+                self._info.path, frame, f"it is {decoded.width}x{decoded.height}, the clip is "
+                f"{self._stored_size[0]}x{self._stored_size[1]}"
+            )  # fmt: skip
+        if decoded.format.name != self._pixel_format:
+            decoded = decoded.reformat(format=self._pixel_format)
+        return self._to_rgb(decoded)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
+
+
+class _FrameStream:
+    """The decoded frames of a file, positioned by frame index."""
+
+    def __init__(self, path: Path, index: FrameIndex) -> None:
+        self.position: int | None = None
+        self._path = path
+        self._index = index
+        self._failure = "the decoder leaves it out"
+        self._open()
+
+    def _open(self) -> None:
+        self._container = open_container(self._path)
+        self._video = video_stream(self._container, self._path)
+        self._video.thread_type = "AUTO"  # type: ignore[assignment]
+        for other in self._container.streams:
+            if other is not self._video:
+                other.discard = Discard.all
+        # Matroska seeks by presentation time, the others by decoding time.
+        self._by_pts = "matroska" in self._container.format.name
+        self._frames = self._container.decode(self._video)
+        self._count = 0
+
+    def close(self) -> None:
+        self._container.close()
+        self.position = None
+
+    def first(self) -> VideoFrame | None:
+        """The first frame that the decoder shows, or None; only from a fresh stream."""
+        try:
+            return next(self._frames, None)
+        except av.error.FFmpegError as error:
+            raise DamagedFrame(self._path, 0, _reason(error)) from error
+
+    def frame(self, wanted: int) -> VideoFrame:
+        """The frame, by decoding onwards where that is no detour, else from the keyframe before."""
+        if self.position is not None and self._index.keyframe_before(wanted) <= self.position <= wanted:
+            found = self._advance(wanted)
+            if found is not None:
+                return found
+        key = int(self._index.key_of[wanted])
+        # A key whose decoder needs a run-up (intra refresh), or a seek that lands late, shows as a skipped frame:
+        # then start earlier, and in the end at the head of the file.
+        for start in (key, key - 1, key - 4):
+            if start > 0 and self._seek(start):
+                found = self._advance(wanted)
+                if found is not None:
+                    return found
+        self.close()
+        self._open()
+        found = self._advance(wanted)
+        if found is None:
+            raise DamagedFrame(self._path, wanted, self._failure)
+        return found
+
+    def _seek(self, key: int) -> bool:
+        """Go to a keyframe of the index; False when the container cannot."""
+        target = self._index.key_pts[key] if self._by_pts else self._index.key_dts[key]
+        try:
+            self._container.seek(int(target), stream=self._video)
+        except av.error.FFmpegError:
+            return False
+        self._frames = self._container.decode(self._video)
+        return True
+
+    def _advance(self, wanted: int) -> VideoFrame | None:
+        """Decode onwards to the frame; None when a later one comes first, none comes, or the decoder fails."""
+        self.position = None
+        target = int(self._index.pts[wanted])
+        try:
+            for frame in self._frames:
+                shown = frame.pts
+                if self._index.counted:
+                    shown, self._count = self._count, self._count + 1
+                if shown is None or shown < target:
+                    continue
+                if shown > target:
+                    return None
+                self.position = wanted + 1
+                return frame
+        except av.error.EOFError:
+            return None
+        except av.error.FFmpegError as error:
+            self._failure = _reason(error)
+        return None
+
+
+def _reason(error: av.error.FFmpegError) -> str:
+    return (error.strerror or "unknown decoder error").lower()
+
+
+def _first_shown(path: Path, index: FrameIndex) -> tuple[FrameIndex, VideoFrame]:
+    """The first frame, and the index without the packets before it that no decoder can show.
+
+    A clip cut out of an open group of pictures begins with such packets: they need a keyframe that is gone.
+    """
+    stream = _FrameStream(path, index)
+    try:
+        first = stream.first()
+    finally:
+        stream.close()
+    if first is None:
+        raise EmptyClip(f"{path} has {len(index.pts)} packets of video but no frame decodes; export it again.")
+    if index.counted or first.pts is None:
+        return index, first
+    kept = index.pts >= first.pts
+    return replace(index, pts=index.pts[kept], key_of=index.key_of[kept]), first
+
+
+def _frame_rate(index: FrameIndex, nominal: Fraction | None) -> tuple[Fraction, bool]:
+    """Frames per second (the average), and whether the distance between frames varies by more than rounding."""
+    count = len(index.pts)
+    ticks = int(index.pts[-1] - index.pts[0])
+    if count < 2 or ticks <= 0:
+        return nominal or Fraction(25), False
+    even = index.pts[0] + np.arange(count) * (ticks / (count - 1))
+    variable = bool(np.abs(index.pts - even).max() > 1.01)
+    measured = Fraction(count - 1) / (ticks * index.time_base)
+    if not variable and nominal and abs(nominal / measured - 1) <= Fraction(2, ticks):
+        return nominal, False
+    return measured.limit_denominator(1_001_000), variable
