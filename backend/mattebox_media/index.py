@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import av.error
 import numpy as np
@@ -16,8 +14,11 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from mattebox_media.errors import EmptyClip, TruncatedClip
+from mattebox_media.demux import open_container, video_stream
+from mattebox_media.errors import DamagedFrame, EmptyClip, TruncatedClip
 from mattebox_media.truncation import cut_off
+
+_NO_TIME: Final = -(2**62)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,6 +30,8 @@ class FrameIndex:
     ``key_of``: (F,) int64, the last keyframe from which frame i decodes exactly: stored no later than the frame
     and shown no later. (Frames shown before the keyframe they are stored after, as in an open group of pictures,
     need the keyframe before.)
+    ``packets``: (P, 3) int64, presentation time, decoding time and bytes of every packet as stored, by which a
+    decoder knows where a seek has landed.
     ``counted``: the file has no usable times; ``pts`` are 0, 1, 2, … and frames are counted from the start.
     """
 
@@ -37,12 +40,15 @@ class FrameIndex:
     key_pts: NDArray[np.int64]
     key_dts: NDArray[np.int64]
     key_of: NDArray[np.int64]
+    packets: NDArray[np.int64]
     counted: bool = False
 
-    def frame_at(self, pts: int) -> int | None:
-        """The frame shown at exactly this time, or None."""
-        position = int(np.searchsorted(self.pts, pts))
-        return position if position < len(self.pts) and self.pts[position] == pts else None
+    def packet_at(self, packet: Packet[Any]) -> int | None:
+        """The place of a packet in the file, or None when the index has no such packet (or several)."""
+        if len(self.packets) == 0:
+            return None
+        places = np.flatnonzero((self.packets == packet_marks(packet)).all(axis=1))
+        return int(places[0]) if len(places) == 1 else None
 
     def keyframe_before(self, frame: int) -> int:
         """The frame index at which decoding for ``frame`` starts."""
@@ -65,15 +71,27 @@ def build_index(container: InputContainer, stream: VideoStream, path: Path) -> F
     if not shown:
         raise EmptyClip(f"{path} shows no frame: its edit list hides all {len(packets)}; export it again.")
     times = [packet.pts for packet in shown]
-    if None in times or len(set(times)) != len(times):
-        return _counted_index(container, stream, path)
+    # AVI numbers its packets as stored; where frames are stored out of order that is no presentation time.
+    astray = container.format.name == "avi" and stream.codec_context.name in ("h264", "hevc")
+    if astray or None in times or len(set(times)) != len(times):
+        return _counted_index(path)
     return _timed_index(packets, time_base)
+
+
+def packet_marks(packet: Packet[Any]) -> tuple[int, int, int]:
+    """What tells a packet from the others: presentation time, decoding time, bytes."""
+    return _or_none(packet.pts), _or_none(packet.dts), packet.size
+
+
+def _or_none(time: int | None) -> int:
+    return _NO_TIME if time is None else time
 
 
 @dataclass(frozen=True, slots=True)
 class _PacketHead:
     pts: int | None
     dts: int | None
+    size: int
     key: bool
     hidden: bool
     damaged: bool
@@ -90,6 +108,7 @@ def _read_packets(container: InputContainer, stream: VideoStream) -> tuple[list[
                 _PacketHead(
                     packet.pts,
                     packet.dts,
+                    packet.size,
                     packet.is_keyframe,
                     packet.is_discard or _never_shown(packet, stream),
                     packet.is_corrupt,
@@ -119,7 +138,8 @@ def _truncated(path: Path, packets: list[_PacketHead], reason: str) -> Truncated
 
 
 def _timed_index(packets: list[_PacketHead], time_base: Fraction) -> FrameIndex:
-    decode_pts = np.array([packet.pts if packet.pts is not None else -(2**62) for packet in packets], np.int64)
+    marks = np.array([(_or_none(p.pts), _or_none(p.dts), p.size) for p in packets], np.int64)
+    decode_pts = marks[:, 0]
     shown = np.array([not packet.hidden for packet in packets])
     keys = np.array([packet.key for packet in packets])
     keys[0] = True  # whatever the flags say, decoding has to start somewhere
@@ -137,20 +157,21 @@ def _timed_index(packets: list[_PacketHead], time_base: Fraction) -> FrameIndex:
         if not too_late.any():
             break
         key_of[too_late] -= 1
-    return FrameIndex(time_base, pts, key_pts, key_dts, key_of.astype(np.int64))
+    return FrameIndex(time_base, pts, key_pts, key_dts, key_of.astype(np.int64), marks)
 
 
-def _counted_index(container: InputContainer, stream: VideoStream, path: Path) -> FrameIndex:
-    """No usable times (a bare elementary stream, a broken AVI): the one case where all frames are decoded to count."""
-    container.seek(0)
-    count = sum(1 for _ in _decoded(container, stream))
+def _counted_index(path: Path) -> FrameIndex:
+    """No usable times (a bare elementary stream, some AVI): the one case where all frames are decoded to count."""
+    with open_container(path) as container:
+        stream = video_stream(container, path)
+        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+        count = 0
+        try:
+            for _ in container.decode(stream):
+                count += 1
+        except av.error.FFmpegError as error:
+            raise DamagedFrame(path, count, (error.strerror or "unknown decoder error").lower()) from error
     if count == 0:
         raise EmptyClip(f"{path} has a video stream without a single frame; export it again.")
-    rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-    zero = np.zeros(1, np.int64)
-    return FrameIndex(1 / rate, np.arange(count, dtype=np.int64), zero, zero, np.zeros(count, np.int64), counted=True)
-
-
-def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[object]:
-    with contextlib.suppress(av.error.EOFError):
-        yield from container.decode(stream)
+    zero, none = np.zeros(1, np.int64), np.empty((0, 3), np.int64)
+    return FrameIndex(1 / rate, np.arange(count), zero, zero, np.zeros(count, np.int64), none, counted=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -16,7 +17,7 @@ from mattebox_media.clip import ClipInfo, Frame
 from mattebox_media.color import ColorTags
 from mattebox_media.demux import open_container, video_stream
 from mattebox_media.errors import DamagedFrame, EmptyClip
-from mattebox_media.index import FrameIndex, build_index
+from mattebox_media.index import FrameIndex, build_index, packet_marks
 from mattebox_media.orientation import Orientation
 from mattebox_media.pixels import RgbReader, bit_depth, has_alpha
 
@@ -134,7 +135,7 @@ class _FrameStream:
                 other.discard = Discard.all
         # Matroska seeks by presentation time, the others by decoding time.
         self._by_pts = "matroska" in self._container.format.name
-        self._frames = self._container.decode(self._video)
+        self._frames = self._decode(sought=False)
         self._count = 0
 
     def close(self) -> None:
@@ -176,8 +177,24 @@ class _FrameStream:
             self._container.seek(int(target), stream=self._video)
         except av.error.FFmpegError:
             return False
-        self._frames = self._container.decode(self._video)
+        self._frames = self._decode(sought=True)
         return True
+
+    def _decode(self, *, sought: bool) -> Iterator[VideoFrame]:
+        """Decode from where the container stands.
+
+        After a seek every packet must be one of the index, in its order, else the frames end: a container without
+        an index of its own (MPEG program streams) may hand out wrong times then, and a wrong frame is worse than
+        a slow one.
+        """
+        place: int | None = None
+        for packet in self._container.demux(self._video):
+            if sought and packet.size:
+                place = self._index.packet_at(packet) if place is None else place + 1
+                packets = self._index.packets
+                if place is None or place >= len(packets) or tuple(packets[place]) != packet_marks(packet):
+                    return
+            yield from packet.decode()
 
     def _advance(self, wanted: int) -> VideoFrame | None:
         """Decode onwards to the frame; None when a later one comes first, none comes, or the decoder fails."""
