@@ -53,8 +53,8 @@ class RegionSpec(_Table):
     )
     mode: Literal["tight", "ellipse", "box", "dilated"] = Field(
         default="tight",
-        description="How the mask is widened: not at all, to the ellipse or the box around each component, or "
-        "by `dilation` pixels.",
+        description="How the mask is widened: not at all, to the ellipse or the box around each component, "
+        "or by `dilation` pixels.",
     )
     dilation: Pixels = Field(default=0, description='Pixels by which `mode = "dilated"` grows the mask.')
     feather: Pixels = Field(default=0, description="Width of the soft edge in pixels of the source.")

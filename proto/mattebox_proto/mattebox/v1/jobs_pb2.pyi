@@ -404,6 +404,7 @@ class Take(_message.Message):
     PATH_FIELD_NUMBER: _builtins.int
     REPORT_JSON_FIELD_NUMBER: _builtins.int
     EDIT_FIELD_NUMBER: _builtins.int
+    CLIP_PATH_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     job: _builtins.str
     clip: _builtins.str
@@ -416,6 +417,8 @@ class Take(_message.Message):
     """of the lossless video on the backend's disk"""
     report_json: _builtins.str
     """the measured report"""
+    clip_path: _builtins.str
+    """where the clip lay on the backend's disk"""
     @_builtins.property
     def frame_rate(self) -> _media_pb2.Rational: ...
     @_builtins.property
@@ -439,10 +442,11 @@ class Take(_message.Message):
         path: _builtins.str = ...,
         report_json: _builtins.str = ...,
         edit: _edit_pb2.Edit | None = ...,
+        clip_path: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["edit", b"edit", "frame_rate", b"frame_rate", "made", b"made"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clip", b"clip", "edit", b"edit", "frame_rate", b"frame_rate", "height", b"height", "id", b"id", "job", b"job", "made", b"made", "path", b"path", "report_json", b"report_json", "start", b"start", "stop", b"stop", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clip", b"clip", "clip_path", b"clip_path", "edit", b"edit", "frame_rate", b"frame_rate", "height", b"height", "id", b"id", "job", b"job", "made", b"made", "path", b"path", "report_json", b"report_json", "start", b"start", "stop", b"stop", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

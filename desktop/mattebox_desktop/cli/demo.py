@@ -1,0 +1,103 @@
+"""`mattebox demo`: the shipped edit, from source to side-by-side picture, in one folder."""
+
+from __future__ import annotations
+
+import shutil
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import typer
+from mattebox_media import Frame, open_clip
+from mattebox_proto.codecs.masks import decode_frames
+from mattebox_proto.mattebox.v1 import edit_pb2, jobs_pb2
+from numpy.typing import NDArray
+from PIL import Image
+
+from mattebox_desktop.cli.connecting import connect
+from mattebox_desktop.cli.edit import report_of, write_report
+from mattebox_desktop.cli.failures import UsageFault
+from mattebox_desktop.cli.pictures import side_by_side
+from mattebox_desktop.cli.rendering import PreparedEdit, prepare, render, write_take
+
+EDIT = "edit.toml"
+_COLUMNS = 5
+
+
+def run_demo(folder: Path, backend: str, device: str) -> None:
+    """Copies the demo into the folder (over an earlier run's files), renders it and says where it all is."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageFault(f"{folder} is a file; name a folder for the demo with -o.")
+    with resources.as_file(resources.files("mattebox_resources") / "demo") as shipped:
+        code = shutil.ignore_patterns("__pycache__", "*.py")
+        shutil.copytree(shipped, folder, dirs_exist_ok=True, ignore=code)
+    edit = prepare(folder / EDIT)
+    write_masks(edit.message, folder / "masks")
+    lossless, video = folder / "result.mkv", folder / "result.mp4"
+    with connect(backend, device) as client:
+        take = render(client, edit)
+        write_take(client, take, edit.source, lossless)
+        write_take(client, take, edit.source, video, title="Encode")
+    picture = folder / "side-by-side.png"
+    _sheet(edit, take, lossless).save(picture)
+    report = report_of(take)
+    write_report(folder / "report.json", report)
+    _say(folder, edit, report)
+
+
+def write_masks(edit: edit_pb2.Edit, folder: Path) -> None:
+    """Writes every region's masks as folder/REGION/0000.png, numbered by the source's frames."""
+    for region in edit.regions:
+        target = folder / region.name.replace("/", "-")
+        target.mkdir(parents=True, exist_ok=True)
+        for frame, mask in enumerate(decode_frames(region.masks), start=edit.start):
+            path = target / f"{frame:04d}.png"
+            if not path.exists():
+                Image.fromarray(mask).save(path)
+
+
+def _sheet(edit: PreparedEdit, take: jobs_pb2.Take, result: Path) -> Image.Image:
+    count = take.stop - take.start
+    picked = sorted({round(i) for i in np.linspace(0, count - 1, min(_COLUMNS, count))})
+    with open_clip(edit.source) as source, open_clip(result) as rendered:
+        before = [_bytes(source.frame(take.start + i)) for i in picked]
+        after = [_bytes(rendered.frame(i)) for i in picked]
+    marked = [_marked(edit.message, i, picture) for i, picture in zip(picked, before, strict=True)]
+    rows = [("source", before), ("regions", marked), ("result", after)]
+    return side_by_side(rows, [take.start + i for i in picked])
+
+
+def _marked(edit: edit_pb2.Edit, index: int, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The source's frame with every region tinted in its colour."""
+    tinted = picture.astype(np.float32)
+    for number, region in enumerate(edit.regions):
+        mask = next(m for i, m in enumerate(decode_frames(region.masks)) if i == index)
+        share = mask[..., None].astype(np.float32) / 255 * 0.6
+        tinted += (_tint(region.color, number) - tinted) * share
+    return tinted.round().astype(np.uint8)
+
+
+def _tint(color: str, number: int) -> NDArray[np.float32]:
+    own = color or ("#ff8800", "#22aaff", "#66cc44", "#cc44cc")[number % 4]
+    return np.array([int(own[i : i + 2], 16) for i in (1, 3, 5)], dtype=np.float32)
+
+
+def _bytes(frame: Frame) -> NDArray[np.uint8]:
+    rgb = frame[..., :3]
+    return rgb if rgb.dtype == np.uint8 else (rgb // 257).astype(np.uint8)
+
+
+def _say(folder: Path, edit: PreparedEdit, report: dict[str, object]) -> None:
+    typer.echo(f"The demo is done, in {folder.absolute()}:")
+    for name, what in (
+        (edit.file.source, "the source"),
+        ("masks/", "the regions' masks"),
+        (EDIT, "the edit: change a prompt in it and run `mattebox edit` on it"),
+        ("result.mkv", "the result, lossless"),
+        ("result.mp4", "the result, to show"),
+        ("side-by-side.png", "source, regions and result side by side"),
+        ("report.json", "what was measured"),
+    ):
+        typer.echo(f"  {name:<18} {what}")
+    if isinstance(exact := report.get("background_exact_share"), float):
+        typer.echo(f"Outside the regions {exact:.2%} of the pixels are the source's, bit for bit.")

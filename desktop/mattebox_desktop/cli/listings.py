@@ -1,0 +1,142 @@
+"""`mattebox cache`, `jobs` and `takes`: what the backend holds, as tables."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+from google.protobuf.timestamp_pb2 import Timestamp
+from mattebox_media.formats import check_output
+from mattebox_proto.mattebox.v1 import jobs_pb2, system_pb2
+from rich.console import Console
+from rich.table import Table
+
+from mattebox_desktop.cli.connecting import connect
+from mattebox_desktop.cli.failures import UsageFault
+from mattebox_desktop.cli.progress import STAGES
+from mattebox_desktop.cli.rendering import write_take
+
+_STATES: dict[int, str] = {
+    jobs_pb2.JOB_STATE_QUEUED: "queued",
+    jobs_pb2.JOB_STATE_RUNNING: "running",
+    jobs_pb2.JOB_STATE_DONE: "done",
+    jobs_pb2.JOB_STATE_FAILED: "failed",
+    jobs_pb2.JOB_STATE_CANCELLED: "cancelled",
+}
+
+
+def show_cache(backend: str) -> None:
+    with connect(backend) as client:
+        _print_cache(client.cache())
+
+
+def clear_cache(kinds: Sequence[str], backend: str) -> None:
+    with connect(backend) as client:
+        before = client.cache()
+        known = [kind.name for kind in before.kinds]
+        for kind in kinds:
+            if kind not in known:
+                raise UsageFault(f"The cache has no kind {kind!r}; it has {', '.join(known)}.")
+        after = client.clear_cache(kinds)
+    freed = sum(kind.bytes for kind in before.kinds) - sum(kind.bytes for kind in after.kinds)
+    typer.echo(f"Cleared {size_text(max(freed, 0))}.")
+
+
+def _print_cache(usage: system_pb2.CacheUsage) -> None:
+    table = Table("kind", "size", "entries", "folder", box=None)
+    for kind in usage.kinds:
+        table.add_row(kind.name, size_text(kind.bytes), str(kind.entries), kind.path)
+    total = sum(kind.bytes for kind in usage.kinds)
+    _print(table, "The cache is empty.")
+    typer.echo(
+        f"{size_text(total)} in all; the limit of what may be dropped is {size_text(usage.limit_bytes)}."
+    )
+
+
+def show_jobs(backend: str) -> None:
+    with connect(backend) as client:
+        jobs = client.jobs()
+    table = Table("job", "title", "state", "submitted", "", box=None)
+    for job in jobs:
+        table.add_row(
+            job.id, job.title, _STATES.get(job.state, "?"), _time_text(job.submitted), _job_note(job)
+        )
+    _print(table, "No jobs yet; `mattebox edit` makes one.")
+
+
+def _job_note(job: jobs_pb2.Job) -> str:
+    if job.state == jobs_pb2.JOB_STATE_RUNNING:
+        return f"{STAGES.get(job.progress.stage, 'starting')}, {job.progress.fraction:.0%}"
+    if job.state == jobs_pb2.JOB_STATE_DONE:
+        return f"take {job.take}"
+    return job.error
+
+
+def cancel_job(job: str, backend: str) -> None:
+    with connect(backend) as client:
+        state = client.cancel(job).state
+    if state in (jobs_pb2.JOB_STATE_DONE, jobs_pb2.JOB_STATE_FAILED):
+        typer.echo(f"Job {job} had already ended ({_STATES[state]}).")
+    else:
+        typer.echo(f"Job {job} is cancelled.")
+
+
+def print_log(job: str, backend: str) -> None:
+    with connect(backend) as client:
+        for data in client.log(job):
+            sys.stdout.write(data.decode("utf-8", errors="replace"))
+    sys.stdout.flush()
+
+
+def show_takes(backend: str) -> None:
+    with connect(backend) as client:
+        takes = client.takes()
+    table = Table("take", "made", "frames", "size", "method", "prompt", box=None)
+    for take in takes:
+        span, size = f"{take.start}-{take.stop - 1}", f"{take.width}x{take.height}"
+        table.add_row(take.id, _time_text(take.made), span, size, take.edit.method, take.edit.prompt)
+    _print(table, "No takes yet; `mattebox edit` makes one.")
+
+
+def export_take(take: str, output: Path, backend: str) -> None:
+    check_output(output)
+    with connect(backend) as client:
+        found = client.take(take)
+        source = Path(found.clip_path)
+        if not source.name or ("%" not in source.name and not source.is_file()):
+            raise UsageFault(
+                f"The clip of take {take} is not on this machine ({source}); "
+                "bring it back, or run this where it is: sound and timing come from the clip."
+            )
+        write_take(client, found, source, output)
+    typer.echo(f"{output}: {found.stop - found.start} frames, {found.width}x{found.height}, take {take}")
+
+
+def delete_take(take: str, backend: str) -> None:
+    with connect(backend) as client:
+        client.delete_take(take)
+    typer.echo(f"Take {take} is deleted.")
+
+
+def size_text(size: float) -> str:
+    """Bytes in words: 1536 is "1.5 kB"."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def _time_text(stamp: Timestamp) -> str:
+    return f"{stamp.ToDatetime().astimezone():%Y-%m-%d %H:%M}" if stamp.seconds else ""
+
+
+def _print(table: Table, without_rows: str) -> None:
+    if not table.rows:
+        typer.echo(without_rows)
+        return
+    # A pipe gets whole lines: nothing is folded at 80 columns when no terminal asks for it.
+    console = Console() if sys.stdout.isatty() else Console(width=10_000)
+    console.print(table)

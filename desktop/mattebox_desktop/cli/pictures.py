@@ -1,0 +1,66 @@
+"""Pictures of an edit: masks and references read from disk, and the side-by-side sheet of a result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+
+from mattebox_desktop.cli.failures import UsageFault
+
+_CELL = 256
+_GAP = 8
+_LABEL = 28
+_PAPER = (24, 24, 28)
+_INK = (230, 230, 230)
+
+
+def read_mask(path: Path) -> NDArray[np.uint8]:
+    """Returns (H, W) uint8; a colour picture counts by its brightness, 16 bit by its upper 8."""
+    with _open(path) as picture:
+        if picture.mode.startswith("I;16") or picture.mode == "I":
+            return (np.asarray(picture).astype(np.uint32) // 257).clip(0, 255).astype(np.uint8)
+        return np.array(picture.convert("RGB").convert("L") if picture.mode == "P" else picture.convert("L"))
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Returns (H, W, 3) uint8 RGB."""
+    with _open(path) as picture:
+        return np.array(picture.convert("RGB"))
+
+
+def side_by_side(
+    rows: Sequence[tuple[str, Sequence[NDArray[np.uint8]]]], frames: Sequence[int]
+) -> Image.Image:
+    """A sheet with one labelled row per version of the clip and one column per frame.
+
+    rows: (label, pictures (H, W, 3) uint8 RGB of one size, one per entry of `frames`).
+    """
+    height, width = rows[0][1][0].shape[:2]
+    scale = max(1, _CELL // max(width, height))
+    cell = (width * scale, height * scale)
+    step = (cell[0] + _GAP, cell[1] + _LABEL)
+    sheet = Image.new("RGB", (len(frames) * step[0] + _GAP, len(rows) * step[1] + _GAP), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(16)
+    for row, (label, pictures) in enumerate(rows):
+        top = row * step[1]
+        for column, (frame, picture) in enumerate(zip(frames, pictures, strict=True)):
+            left = _GAP + column * step[0]
+            text = f"{label}   frame {frame}" if column == 0 else f"frame {frame}"
+            draw.text((left, top + 6), text, fill=_INK, font=font)
+            enlarged = Image.fromarray(picture).resize(cell, Image.Resampling.NEAREST)
+            sheet.paste(enlarged, (left, top + _LABEL))
+    return sheet
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        picture = Image.open(path)
+        picture.load()
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise UsageFault(f"The picture {path} cannot be read; save it again as PNG.") from error
+    return picture

@@ -1,0 +1,73 @@
+"""Progress bars, on stderr, so that what a command prints can still be piped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from mattebox_proto.mattebox.v1 import jobs_pb2
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+STAGES: dict[int, str] = {
+    jobs_pb2.STAGE_DECODE: "reading the clip",
+    jobs_pb2.STAGE_MASKS: "preparing masks",
+    jobs_pb2.STAGE_LOAD: "loading the model",
+    jobs_pb2.STAGE_ENCODE: "encoding",
+    jobs_pb2.STAGE_INVERT: "inverting",
+    jobs_pb2.STAGE_SAMPLE: "sampling",
+    jobs_pb2.STAGE_DECODE_LATENTS: "decoding",
+    jobs_pb2.STAGE_COMPOSITE: "compositing",
+    jobs_pb2.STAGE_MEASURE: "measuring",
+}
+
+_Item = TypeVar("_Item")
+
+
+class Bar:
+    """One bar; `show` moves it."""
+
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress = progress
+        self._task = task
+
+    def show(self, done: float, total: float, note: str | None = None) -> None:
+        self._progress.update(self._task, completed=done, total=total)
+        if note is not None:
+            self._progress.update(self._task, note=note)
+
+    def show_job(self, progress: jobs_pb2.JobProgress) -> None:
+        note = STAGES.get(progress.stage, "")
+        if progress.of > 1:
+            note += f" {progress.step}/{progress.of}"
+        if progress.eta_seconds >= 1:
+            note += f", {_span(progress.eta_seconds)} left"
+        self.show(progress.fraction, 1.0, note)
+
+
+@contextmanager
+def bar(title: str) -> Iterator[Bar]:
+    """Shows a bar while the block runs; it disappears with a terminal-less stderr."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield Bar(progress, progress.add_task(title, total=None, note=""))
+
+
+def counted(items: Iterable[_Item], total: int, shown: Bar) -> Iterator[_Item]:
+    """Passes the items on, and moves the bar with each."""
+    shown.show(0, total)
+    for done, item in enumerate(items, start=1):
+        yield item
+        shown.show(done, total)
+
+
+def _span(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
