@@ -19,16 +19,18 @@ _FULL: Final = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """A temporary file name in the same folder; what is written there replaces ``path`` when the block ends well.
+    """A temporary file name in the same folder; what is written there replaces ``path`` when the block ends
+    well.
 
-    After an error nothing is left of it and what stood at ``path`` stands. Raises OutputFull and OutputFailed.
+    After an error nothing is left of it and what stood at ``path`` stands. Raises OutputFull and
+    OutputFailed.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         with output_errors(path):
             yield temporary
             _flush_to_disk(temporary)
-            os.replace(temporary, path)
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -50,9 +52,9 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
                 _flush_to_disk(file)
             if folder.exists():
                 for file in files:
-                    os.replace(file, folder / file.name)
+                    file.replace(folder / file.name)
             else:
-                os.replace(temporary, folder)
+                temporary.replace(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -71,8 +73,8 @@ def output_errors(path: Path) -> Iterator[None]:
                 f"Nothing was left behind."
             ) from error
         raise OutputFailed(
-            f"{path} could not be written: {(error.strerror or str(error)).lower()}; check the folder and its "
-            f"permissions."
+            f"{path} could not be written: {(error.strerror or str(error)).lower()}; check the folder "
+            f"and its permissions."
         ) from error
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol, Self, cast
 
 import av.error
 import numpy as np
@@ -23,7 +23,9 @@ from mattebox_media.demux import open_container, video_stream
 from mattebox_media.errors import NotAVideo
 from mattebox_media.sequence import is_pattern
 
-_PCM: Final = frozenset({"pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_s32be", "pcm_f32le"})
+_PCM: Final = frozenset(
+    {"pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_s32be", "pcm_f32le"}
+)
 _COPIED: Final = {
     "mp4": frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"}),
     "mov": frozenset({"aac", "mp3", "ac3", "eac3", "alac"}) | _PCM,
@@ -58,7 +60,7 @@ class AudioCarrier:
         if source is not None:
             # A bit before the start: codecs need a run-up.
             source.seek(max(0, int((origin - 1) * 1_000_000)))
-            self._packets = source.demux(*source.streams.audio)
+            self._packets = source.demux(source.streams.audio)
             self._step()
 
     def add_streams(self, container: OutputContainer) -> None:
@@ -131,14 +133,16 @@ def open_audio(path: Path | None, container: str, start: Fraction) -> AudioCarri
 
 
 class _CopiedTrack:
-    """Packets as they are, moved in time. The first one may begin before 0 where the container can hide that."""
+    """Packets as they are, moved in time; the first may begin before 0 where the container can hide that."""
 
-    def __init__(self, source: AudioStream, target: OutputContainer, container: str, origin: Fraction) -> None:
+    def __init__(
+        self, source: AudioStream, target: OutputContainer, container: str, origin: Fraction
+    ) -> None:
         self._stream = target.add_stream_from_template(source)
         self._time_base = source.time_base or Fraction(1, source.codec_context.sample_rate)
         self._offset = round(origin / self._time_base)
-        # MP4 and MOV hide what is before 0 by an edit list: keep the packet that reaches over 0 and one for the
-        # codec's run-up. Matroska has no such thing.
+        # MP4 and MOV hide what is before 0 by an edit list: keep the packet that reaches over 0 and one for
+        # the codec's run-up. Matroska has no such thing.
         self._hides = container in ("mp4", "mov")
         self._stream.metadata.update(source.metadata)
 
@@ -159,14 +163,15 @@ class _CopiedTrack:
 class _EncodedTrack:
     """Decoded, cut to the sample, encoded anew."""
 
-    def __init__(self, source: AudioStream, target: OutputContainer, container: str, origin: Fraction) -> None:
+    def __init__(
+        self, source: AudioStream, target: OutputContainer, container: str, origin: Fraction
+    ) -> None:
         codec, sample_format = _ENCODED[container]
         self._decoder: AudioCodecContext = source.codec_context
         self._rate = self._decoder.sample_rate
         self._layout = self._decoder.layout.name
         self._sample_format = sample_format
-        stream = target.add_stream(codec, rate=self._rate)
-        assert isinstance(stream, AudioStream)
+        stream = cast(AudioStream, target.add_stream(codec, rate=self._rate))
         self._stream = stream
         stream.codec_context.layout = self._layout
         stream.codec_context.format = sample_format

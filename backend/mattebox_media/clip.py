@@ -19,10 +19,10 @@ Frame: TypeAlias = NDArray[Any]
 class ClipInfo:
     """One clip, a video file or a picture sequence.
 
-    ``width`` and ``height`` are pixels as shown: after the rotation flag, ``rotation`` degrees counter-clockwise
-    (0, 90, 180 or 270), which the reader applies. ``fps`` is frames per second, the average where
-    ``variable_frame_rate``. ``bit_depth`` is that of a stored component; frames of more than 8 bit are read as
-    uint16 at full scale (65535 is white). ``pixel_aspect`` is a pixel's width over its height.
+    ``width`` and ``height`` are pixels as shown: after the rotation flag, ``rotation`` degrees
+    counter-clockwise (0, 90, 180 or 270), which the reader applies. ``fps`` is frames per second, the average
+    where ``variable_frame_rate``. ``bit_depth`` is that of a stored component; frames of more than 8 bit are
+    read as uint16 at full scale (65535 is white). ``pixel_aspect`` is a pixel's width over its height.
     """
 
     path: Path

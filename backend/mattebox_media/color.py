@@ -1,4 +1,4 @@
-"""Colour tags: what the numbers of a clip mean, read from the file, resolved where it says nothing, written back."""
+"""Colour tags: what the numbers of a clip mean, and what is assumed where it does not say."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ _PRIMARIES: Final = {
     10: "smpte428", 11: "smpte431", 12: "smpte432", 22: "ebu3213",
 }  # fmt: skip
 _TRANSFERS: Final = {
-    1: "bt709", 4: "gamma22", 5: "gamma28", 6: "smpte170m", 7: "smpte240m", 8: "linear", 9: "log100", 10: "log316",
+    1: "bt709", 4: "gamma22", 5: "gamma28", 6: "smpte170m", 7: "smpte240m", 8: "linear", 9: "log100", 10:
+    "log316",
     11: "iec61966-2-4", 12: "bt1361e", 13: "iec61966-2-1", 14: "bt2020-10", 15: "bt2020-12", 16: "smpte2084",
     17: "smpte428", 18: "arib-std-b67",
 }  # fmt: skip
@@ -45,7 +46,8 @@ class ColorTags:
         ):
             if value != UNSPECIFIED and value not in known.values():
                 raise ValueError(
-                    f"Unknown colour {field} {value!r}; use one of {', '.join(known.values())} or {UNSPECIFIED}."
+                    f"Unknown colour {field} {value!r}; "
+                    f"use one of {', '.join(known.values())} or {UNSPECIFIED}."
                 )
 
     @classmethod

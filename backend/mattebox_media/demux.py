@@ -16,8 +16,8 @@ from mattebox_media.truncation import cut_off
 # FFmpeg would also "open" a text file as terminal art, follow a playlist to other files or to the network,
 # or play one picture as a video; none of that is a clip.
 _CONTAINERS: Final = (
-    "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpegts", "mpeg", "mpegvideo", "mxf", "flv", "asf", "ogg",
-    "nut", "ivf", "gif", "apng", "h264", "hevc", "av1", "obu", "m4v", "dv", "yuv4mpegpipe", "vob", "wtv", "rm",
+    "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpegts", "mpeg", "mpegvideo", "mxf", "flv", "asf",
+    "ogg", "nut", "ivf", "gif", "apng", "h264", "hevc", "av1", "obu", "m4v", "dv", "yuv4mpegpipe",
 )  # fmt: skip
 _SOUND_CONTAINERS: Final = ("wav", "w64", "flac", "mp3", "aac", "aiff", "caf", "ac3", "eac3")
 _OPTIONS: Final = {
@@ -50,7 +50,8 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
         if not stream.disposition & av.stream.Disposition.attached_pic:
             if stream.codec_context is None:
                 raise NotAVideo(
-                    f"{path} holds video in a codec that this build cannot decode; convert it to H.264 or ProRes."
+                    f"{path} holds video in a codec that this build cannot decode; "
+                    f"convert it to H.264 or ProRes."
                 )
             return stream
     holds = "only sound" if container.streams.audio else "no picture stream"
@@ -65,4 +66,6 @@ def _refusal(path: Path, error: Exception) -> MediaError:
         return TruncatedClip(
             f"{path} is cut off: {reason}, so no frame can be read; copy it again from its source.", None
         )
-    return NotAVideo(f"{path} is not a video that can be read; choose a video file, or convert it to MP4 first.")
+    return NotAVideo(
+        f"{path} is not a video that can be read; choose a video file, or convert it to MP4 first."
+    )

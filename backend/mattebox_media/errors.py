@@ -38,10 +38,12 @@ class DamagedFrame(MediaError):
     """One frame cannot be decoded; ``frame`` is its 0-based index."""
 
     def __init__(self, path: Path, frame: int, reason: str) -> None:
-        before = f"the last good frame before it is {frame - 1}" if frame > 0 else "no frame before it is good"
+        before = (
+            f"the last good frame before it is {frame - 1}" if frame > 0 else "no frame before it is good"
+        )
         super().__init__(
-            f"Frame {frame} of {path} cannot be decoded ({reason}); {before}: copy the clip again from its source, "
-            f"or choose a range that leaves the frame out."
+            f"Frame {frame} of {path} cannot be decoded ({reason}); {before}: copy the clip again from its "
+            f"source, or choose a range that leaves the frame out."
         )
         self.frame = frame
 
@@ -56,8 +58,8 @@ class MissingFrames(MediaError):
     def __init__(self, pattern: Path, missing: Sequence[int]) -> None:
         self.missing = tuple(missing)
         super().__init__(
-            f"The picture sequence {pattern} lacks number {_runs(self.missing)}: put the missing pictures back, "
-            f"or renumber the others without a gap."
+            f"The picture sequence {pattern} lacks number {_runs(self.missing)}: put the missing pictures "
+            f"back, or renumber the others without a gap."
         )
 
 
@@ -70,7 +72,7 @@ class UnsupportedOutput(MediaError):
 
 
 class OutputFull(MediaError):
-    """The disk, a quota or a file size limit ended the writing; what stood at the path before still stands."""
+    """The disk, a quota or a size limit ended the writing; what stood at the path before still stands."""
 
 
 class OutputFailed(MediaError):

@@ -14,12 +14,12 @@ from mattebox_media.sequence import is_pattern
 class OutputFormat(StrEnum):
     """How frames are stored.
 
-    H264, HEVC: small files to show; 8-bit frames as 8 bit, uint16 frames as 10 bit, 4:2:0. Pictures of odd width
-    or height are stored as 4:4:4, since 4:2:0 has no odd sizes: nothing is padded or cropped, but some hardware
-    players refuse 4:4:4. No transparency.
+    H264, HEVC: small files to show; 8-bit frames as 8 bit, uint16 frames as 10 bit, 4:2:0. Pictures of odd
+    width or height are stored as 4:4:4, since 4:2:0 has no odd sizes: nothing is padded or cropped, but some
+    hardware players refuse 4:4:4. No transparency.
     PRORES: 422 HQ (10 bit); 4444 when there is transparency or an odd width.
-    FFV1: lossless RGB at any size: what comes back is bit for bit what was written (8 or 16 bit, with or without
-    transparency).
+    FFV1: lossless RGB at any size: what comes back is bit for bit what was written (8 or 16 bit, with or
+    without transparency).
     PNG: a lossless picture sequence, 8 or 16 bit, with or without transparency; holds no sound.
     """
 
@@ -50,8 +50,14 @@ class Encoding:
     codec_tag: str | None = None
 
 
-def check_output(path: str | Path, *, format: OutputFormat | None = None, has_alpha: bool = False) -> OutputFormat:
-    """The format that will be written to ``path``, or UnsupportedOutput / OutputFailed before any work is done.
+def check_output(
+    path: str | Path,
+    *,
+    format: OutputFormat | None = None,  # noqa: A002
+    has_alpha: bool = False,
+) -> OutputFormat:
+    """The format that will be written to ``path``, or UnsupportedOutput / OutputFailed before any work is
+    done.
 
     ``format`` None lets the ending decide: .mp4 H.264, .mov ProRes, .mkv FFV1, %04d.png a PNG sequence.
     ``has_alpha``: the frames will have transparency.
@@ -66,10 +72,13 @@ def check_output(path: str | Path, *, format: OutputFormat | None = None, has_al
     chosen = format or known[0]
     if chosen not in known:
         raise UnsupportedOutput(
-            f"A {path.suffix} file does not hold {chosen.value}; it holds {', '.join(f.value for f in known)}."
+            f"A {path.suffix} file does not hold {chosen.value}; "
+            f"it holds {', '.join(f.value for f in known)}."
         )
     if (chosen is OutputFormat.PNG) != is_pattern(path):
-        wanted = "a number pattern such as take_%04d.png" if chosen is OutputFormat.PNG else "no % in its name"
+        wanted = (
+            "a number pattern such as take_%04d.png" if chosen is OutputFormat.PNG else "no % in its name"
+        )
         raise UnsupportedOutput(f"{path} cannot be written as {chosen.value}: the name needs {wanted}.")
     if has_alpha and chosen in (OutputFormat.H264, OutputFormat.HEVC):
         raise UnsupportedOutput(
@@ -80,10 +89,10 @@ def check_output(path: str | Path, *, format: OutputFormat | None = None, has_al
     return chosen
 
 
-def encoding(format: OutputFormat, *, width: int, height: int, deep: bool, alpha: bool) -> Encoding:
+def encoding(output: OutputFormat, *, width: int, height: int, deep: bool, alpha: bool) -> Encoding:
     """Encoder settings for frames of this size (pixels); ``deep``: uint16 frames."""
     subsampling = "444" if width % 2 or height % 2 else "420"
-    match format:
+    match output:
         case OutputFormat.H264:
             return Encoding(
                 "libx264", f"yuv{subsampling}p{'10le' if deep else ''}", {"crf": "16", "preset": "medium"}
@@ -108,10 +117,10 @@ def encoding(format: OutputFormat, *, width: int, height: int, deep: bool, alpha
             return Encoding("png", pixels, {"pred": "mixed"})
 
 
-def _check_folder(path: Path, format: OutputFormat) -> None:
+def _check_folder(path: Path, output: OutputFormat) -> None:
     if path.is_dir():
         raise OutputFailed(f"{path} is a folder; give a file name to write.")
     # A sequence's own folder is made when it is missing; the one around it must stand.
-    folder = path.parent.parent if format is OutputFormat.PNG and not path.parent.exists() else path.parent
+    folder = path.parent.parent if output is OutputFormat.PNG and not path.parent.exists() else path.parent
     if not folder.is_dir():
         raise OutputFailed(f"{path} cannot be written: there is no folder {folder}; make it first.")

@@ -1,4 +1,4 @@
-"""The frame index of a video: presentation times and keyframes of every packet, built once without decoding."""
+"""The frame index of a video: times and keyframes of every packet, read once without decoding."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class FrameIndex:
 
     ``pts``: (F,) int64, presentation times in ``time_base``, rising; frame i is the one shown at ``pts[i]``.
     ``key_pts``, ``key_dts``: (K,) int64, the keyframes in decoding order.
-    ``key_of``: (F,) int64, the last keyframe from which frame i decodes exactly: stored no later than the frame
-    and shown no later. (Frames shown before the keyframe they are stored after, as in an open group of pictures,
-    need the keyframe before.)
-    ``packets``: (P, 3) int64, presentation time, decoding time and bytes of every packet as stored, by which a
-    decoder knows where a seek has landed.
+    ``key_of``: (F,) int64, the last keyframe from which frame i decodes exactly: stored no later than the
+    frame and shown no later. (Frames shown before the keyframe they are stored after, as in an open group of
+    pictures, need the keyframe before.)
+    ``packets``: (P, 2) int64, presentation time and bytes of every packet as stored, by which a decoder knows
+    where a seek has landed.
     ``counted``: the file has no usable times; ``pts`` are 0, 1, 2, … and frames are counted from the start.
     """
 
@@ -58,7 +58,8 @@ class FrameIndex:
 def build_index(container: InputContainer, stream: VideoStream, path: Path) -> FrameIndex:
     """Read every packet's header once. Raises TruncatedClip and EmptyClip.
 
-    Leaves the container at its end. Packets that an edit list hides, and those that no decoder shows, are left out.
+    Leaves the container at its end. Packets that an edit list hides, and those that no decoder shows, are
+    left out.
     """
     packets, failure = _read_packets(container, stream)
     reason = cut_off(path) or failure
@@ -78,9 +79,9 @@ def build_index(container: InputContainer, stream: VideoStream, path: Path) -> F
     return _timed_index(packets, time_base)
 
 
-def packet_marks(packet: Packet[Any]) -> tuple[int, int, int]:
-    """What tells a packet from the others: presentation time, decoding time, bytes."""
-    return _or_none(packet.pts), _or_none(packet.dts), packet.size
+def packet_marks(packet: Packet[Any]) -> tuple[int, int]:
+    """What tells a packet from the others. (Not its decoding time: Matroska's is guessed.)"""
+    return _or_none(packet.pts), packet.size
 
 
 def _or_none(time: int | None) -> int:
@@ -138,7 +139,7 @@ def _truncated(path: Path, packets: list[_PacketHead], reason: str) -> Truncated
 
 
 def _timed_index(packets: list[_PacketHead], time_base: Fraction) -> FrameIndex:
-    marks = np.array([(_or_none(p.pts), _or_none(p.dts), p.size) for p in packets], np.int64)
+    marks = np.array([(_or_none(p.pts), p.size) for p in packets], np.int64)
     decode_pts = marks[:, 0]
     shown = np.array([not packet.hidden for packet in packets])
     keys = np.array([packet.key for packet in packets])
@@ -161,7 +162,7 @@ def _timed_index(packets: list[_PacketHead], time_base: Fraction) -> FrameIndex:
 
 
 def _counted_index(path: Path) -> FrameIndex:
-    """No usable times (a bare elementary stream, some AVI): the one case where all frames are decoded to count."""
+    """No usable times (a bare elementary stream, some AVI): the one case that decodes all frames to count."""
     with open_container(path) as container:
         stream = video_stream(container, path)
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
@@ -173,5 +174,5 @@ def _counted_index(path: Path) -> FrameIndex:
             raise DamagedFrame(path, count, (error.strerror or "unknown decoder error").lower()) from error
     if count == 0:
         raise EmptyClip(f"{path} has a video stream without a single frame; export it again.")
-    zero, none = np.zeros(1, np.int64), np.empty((0, 3), np.int64)
+    zero, none = np.zeros(1, np.int64), np.empty((0, 2), np.int64)
     return FrameIndex(1 / rate, np.arange(count), zero, zero, np.zeros(count, np.int64), none, counted=True)

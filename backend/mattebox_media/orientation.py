@@ -38,7 +38,7 @@ class Orientation:
 
     @property
     def degrees(self) -> int:
-        """Counter-clockwise turn in degrees (0, 90, 180 or 270), a mirrored picture's before its mirroring."""
+        """Counter-clockwise turn in degrees (0, 90, 180 or 270), without any mirroring."""
         if self.transpose:
             return 270 if self.flip_x else 90
         return 180 if self.flip_y else 0

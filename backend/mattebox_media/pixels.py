@@ -1,9 +1,10 @@
 """Between FFmpeg's pictures and our arrays: Y'CbCr to RGB and back by the tagged matrix and range.
 
-libswscale does the arithmetic. Its 16-bit RGB counts white as 65280 (255·256) for limited-range Y'CbCr, and as
-2^16 - 2^(16-n) for n-bit full range; ours is 65535 always, so pictures of more than 8 bit are stretched on the
-way in and shrunk on the way out. 8-bit 4:2:0 goes through libswscale's fast path, as in every player built on it;
-it truncates, so a value may be up to 3 levels under the real number; the same picture always gives the same array.
+libswscale does the arithmetic. Its 16-bit RGB counts white as 65280 (255·256) for limited-range Y'CbCr, and
+as 2^16 - 2^(16-n) for n-bit full range; ours is 65535 always, so pictures of more than 8 bit are stretched on
+the way in and shrunk on the way out. 8-bit 4:2:0 goes through libswscale's fast path, as in every player
+built on it; it truncates, so a value may be up to 3 levels under the real number; the same picture always
+gives the same array.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from mattebox_media.clip import Frame
 from mattebox_media.color import ColorTags
 from mattebox_media.orientation import Orientation
 
-# libswscale writes whole vectors, past the end of a row whose width is no multiple of them. One thread then mends
-# the next row by writing it; with several the first pixels of a band of rows come out wrong now and then.
+# libswscale writes whole vectors, past the end of a row whose width is no multiple of them. One thread then
+# mends the next row by writing it; with several the first pixels of a band of rows come out wrong now and
+# then.
 _ONE_THREAD: Final = 1
 
 
@@ -48,7 +50,14 @@ class RgbReader:
         self._deep = bit_depth(pixel_format) > 8
         self._yuv = _is_yuv(pixel_format)
         self._bits = bit_depth(pixel_format)
-        self._native = pixel_format.name in ("gbrp10le", "gbrap10le", "gbrp12le", "gbrap12le", "gbrp14le", "gbrap14le")
+        self._native = pixel_format.name in (
+            "gbrp10le",
+            "gbrap10le",
+            "gbrp12le",
+            "gbrap12le",
+            "gbrp14le",
+            "gbrap14le",
+        )
         if self._native:
             self._target = pixel_format.name
         elif self._deep:
@@ -109,7 +118,9 @@ class RgbWriter:
             shrunk[..., :3] = _shrink(array[..., :3], self._bits, self._color.range == "full")
             source = VideoFrame.from_ndarray(shrunk, format="rgba64le" if alpha else "rgb48le")
         else:
-            source = VideoFrame.from_ndarray(np.ascontiguousarray(array), format="gbrap16le" if alpha else "gbrp16le")
+            source = VideoFrame.from_ndarray(
+                np.ascontiguousarray(array), format="gbrap16le" if alpha else "gbrp16le"
+            )
         source.colorspace, source.color_range = 0, 2
         if not self._yuv:
             frame = self._reformatter.reformat(source, format=self._format, threads=_ONE_THREAD)
@@ -125,9 +136,9 @@ class RgbWriter:
 
 def _plane(frame: VideoFrame, index: int) -> NDArray[np.uint16]:
     plane = frame.planes[index]
-    rows = np.frombuffer(plane, np.uint16).reshape(-1, plane.line_size // 2)  # type: ignore[call-overload]
-    shown: NDArray[np.uint16] = rows[: plane.height, : plane.width]
-    return shown
+    samples: NDArray[np.uint16] = np.frombuffer(plane, np.uint16)  # type: ignore[call-overload]
+    rows: NDArray[np.uint16] = samples.reshape(-1, plane.line_size // 2)[: plane.height, : plane.width]
+    return rows
 
 
 def _stretch(plane: NDArray[np.uint16], bits: int, full: bool) -> NDArray[np.uint16]:

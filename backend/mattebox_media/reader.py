@@ -47,8 +47,9 @@ def open_clip(
 ) -> ClipReader:
     """Open a video file, or a picture sequence by its number pattern (``frames/%04d.png``).
 
-    ``cache_bytes`` bounds the decoded frames that are kept; ``sequence_fps`` is the frame rate that a sequence is
-    taken to have. Raises ClipNotFound, NotAVideo, EmptyClip, TruncatedClip, MissingFrames, DamagedFrame.
+    ``cache_bytes`` bounds the decoded frames that are kept; ``sequence_fps`` is the frame rate that a
+    sequence is taken to have. Raises ClipNotFound, NotAVideo, EmptyClip, TruncatedClip, MissingFrames,
+    DamagedFrame.
     """
     path = Path(path)
     source: FrameSource = SequenceSource(path, sequence_fps) if is_pattern(path) else VideoSource(path)
@@ -58,11 +59,11 @@ def open_clip(
 class ClipReader:
     """An open clip. Every method may be called from any thread, also at the same time.
 
-    Frames are (H, W, 3) RGB or (H, W, 4) RGBA, uint8, or uint16 at full scale for clips of more than 8 bit. They
-    are read-only, since the cache hands the same array out again: copy one before changing it.
+    Frames are (H, W, 3) RGB or (H, W, 4) RGBA, uint8, or uint16 at full scale for clips of more than 8 bit.
+    They are read-only, since the cache hands the same array out again: copy one before changing it.
 
-    Each running ``frames`` iteration and each ``frame`` call borrows a decoder of its own; idle ones are kept for
-    the next call, so nothing waits for another thread and reading onwards never seeks.
+    Each running ``frames`` iteration and each ``frame`` call borrows a decoder of its own; idle ones are kept
+    for the next call, so nothing waits for another thread and reading onwards never seeks.
     """
 
     def __init__(self, source: FrameSource, *, cache_bytes: int = DEFAULT_CACHE_BYTES) -> None:
@@ -87,7 +88,8 @@ class ClipReader:
     def frame(self, index: int) -> Frame:
         """Frame ``index``, 0-based. Raises FrameOutOfRange, DamagedFrame, ClosedClip.
 
-        A request just before the last one also caches the frames in front of it, so stepping backwards is quick.
+        A request just before the last one also caches the frames in front of it, so stepping backwards is
+        quick.
         """
         self._check_range(index, index + 1)
         cached = self._cache.get(index)
@@ -123,12 +125,13 @@ class ClipReader:
         return [self._source.time(index) for index in range(start, stop)]
 
     def keyframe_before(self, index: int) -> int:
-        """The last frame up to ``index`` that decodes without others: cheap to show. Raises FrameOutOfRange."""
+        """The last frame up to ``index`` that decodes without others. Raises FrameOutOfRange."""
         self._check_range(index, index + 1)
         return self._source.keyframe_before(index)
 
     def content_hash(self) -> str:
-        """SHA-256 (hex) of the file's bytes, or of a sequence's files in order; independent of names and dates.
+        """SHA-256 (hex) of the file's bytes, or of a sequence's files in order; independent of names and
+        dates.
 
         Reads the whole clip from disk the first time.
         """
@@ -181,7 +184,8 @@ class ClipReader:
             raise ClosedClip(f"{self.info.path} was closed; open it again to read frames.")
         if start >= stop:
             raise FrameOutOfRange(
-                f"The range {start} to {stop} of {self.info.path} holds no frame; give a stop after the start."
+                f"The range {start} to {stop} of {self.info.path} holds no frame; "
+                f"give a stop after the start."
             )
         if start < 0 or stop > count:
             asked = f"Frame {start}" if stop == start + 1 else f"The range {start} to {stop}"

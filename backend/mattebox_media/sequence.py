@@ -61,13 +61,12 @@ class SequenceSource:
         Raises ClipNotFound, NotAVideo, MissingFrames, DamagedFrame.
         """
         if pattern.suffix.lower() not in PICTURE_ENDINGS:
-            raise NotAVideo(
-                f"A picture sequence ends in {', '.join(PICTURE_ENDINGS)}; {pattern} ends in {pattern.suffix!r}."
-            )
+            raise NotAVideo(f"A picture sequence ends in {', '.join(PICTURE_ENDINGS)}; {pattern} does not.")
         numbers = numbers_of(pattern)
         if not numbers:
             raise ClipNotFound(
-                f"No file fits the picture sequence {pattern}; the first would be {numbered(pattern, 1).name}."
+                f"No file fits the picture sequence {pattern}; "
+                f"the first would be {numbered(pattern, 1).name}."
             )
         missing = sorted(set(range(numbers[0], numbers[-1] + 1)) - set(numbers))
         if missing:
@@ -88,7 +87,7 @@ class SequenceSource:
             has_audio=False,
             rotation=0,
             codec="png" if pattern.suffix.lower() == ".png" else "mjpeg",
-            pixel_format=("rgba" if alpha else "rgb") + ("64" if deep and alpha else "48" if deep else "" if alpha else "24"),
+            pixel_format=("rgba64" if deep else "rgba") if alpha else ("rgb48" if deep else "rgb24"),
             color=ColorTags(matrix="gbr", range="full"),
         )  # fmt: skip
 
@@ -152,7 +151,12 @@ def read_picture(file: Path, clip: Path, frame: int) -> Frame:
         raise DamagedFrame(clip, frame, f"{file.name} is gone") from error
     except UnidentifiedImageError as error:
         raise DamagedFrame(clip, frame, f"{file.name} is no PNG or JPEG picture") from error
-    except (OSError, SyntaxError, ValueError, av.error.FFmpegError) as error:  # Pillow's parsers raise all of these
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        av.error.FFmpegError,
+    ) as error:  # Pillow's parsers raise all of these
         raise DamagedFrame(clip, frame, f"{file.name} is damaged or cut off") from error
 
 

@@ -24,13 +24,16 @@ class Thumbnail:
 
 
 def keyframe_thumbnails(reader: ClipReader, count: int, height: int) -> Iterator[Thumbnail]:
-    """``count`` pictures of ``height`` pixels, spread evenly over the clip, made one by one as they are asked for.
+    """``count`` pictures of ``height`` pixels, spread evenly over the clip, made one by one as they are asked
+    for.
 
-    Each shows the last keyframe up to its position, which is quick to decode, not the exact frame. Transparency is
-    dropped, 16 bit becomes 8. Raises ValueError for a count or height below 1, DamagedFrame.
+    Each shows the last keyframe up to its position, which is quick to decode, not the exact frame.
+    Transparency is dropped, 16 bit becomes 8. Raises ValueError for a count or height below 1, DamagedFrame.
     """
     if count < 1 or height < 1:
-        raise ValueError(f"A strip of {count} thumbnails of {height} pixels cannot be made; give 1 or more of both.")
+        raise ValueError(
+            f"A strip of {count} thumbnails of {height} pixels cannot be made; give 1 or more of both."
+        )
     info = reader.info
     width = max(1, round(height * info.width * float(info.pixel_aspect) / info.height))
     shown: tuple[int, NDArray[np.uint8]] | None = None

@@ -56,7 +56,9 @@ class VideoSource:
             rotation=self._orientation.degrees,
             codec=codec,
             pixel_format=first.format.name,
-            color=ColorTags.from_codes(first.color_primaries, first.color_trc, first.colorspace, first.color_range),
+            color=ColorTags.from_codes(
+                first.color_primaries, first.color_trc, first.colorspace, first.color_range
+            ),
             variable_frame_rate=variable,
             pixel_aspect=aspect or Fraction(1),
         )
@@ -129,7 +131,7 @@ class _FrameStream:
     def _open(self) -> None:
         self._container = open_container(self._path)
         self._video = video_stream(self._container, self._path)
-        self._video.thread_type = "AUTO"  # type: ignore[assignment]
+        self._video.thread_type = "AUTO"
         for other in self._container.streams:
             if other is not self._video:
                 other.discard = Discard.all
@@ -156,10 +158,10 @@ class _FrameStream:
             if found is not None:
                 return found
         key = int(self._index.key_of[wanted])
-        # A key whose decoder needs a run-up (intra refresh), or a seek that lands late, shows as a skipped frame:
-        # then start earlier, and in the end at the head of the file.
+        # A key whose decoder needs a run-up (intra refresh), or a seek that lands late, shows as a skipped
+        # frame: then start earlier, and in the end at the head of the file.
         for start in (key, key - 1, key - 4):
-            if start > 0 and self._seek(start):
+            if start >= 0 and self._seek(start):
                 found = self._advance(wanted)
                 if found is not None:
                     return found
@@ -183,9 +185,9 @@ class _FrameStream:
     def _decode(self, *, sought: bool) -> Iterator[VideoFrame]:
         """Decode from where the container stands.
 
-        After a seek every packet must be one of the index, in its order, else the frames end: a container without
-        an index of its own (MPEG program streams) may hand out wrong times then, and a wrong frame is worse than
-        a slow one.
+        After a seek every packet must be one of the index, in its order, else the frames end: a container
+        without an index of its own (MPEG program streams) may hand out wrong times then, and a wrong frame is
+        worse than a slow one.
         """
         place: int | None = None
         for packet in self._container.demux(self._video):
@@ -197,7 +199,7 @@ class _FrameStream:
             yield from packet.decode()
 
     def _advance(self, wanted: int) -> VideoFrame | None:
-        """Decode onwards to the frame; None when a later one comes first, none comes, or the decoder fails."""
+        """Decode onwards to the frame; None when it is skipped, none comes, or the decoder fails."""
         self.position = None
         target = int(self._index.pts[wanted])
         try:
@@ -233,7 +235,9 @@ def _first_shown(path: Path, index: FrameIndex) -> tuple[FrameIndex, VideoFrame]
     finally:
         stream.close()
     if first is None:
-        raise EmptyClip(f"{path} has {len(index.pts)} packets of video but no frame decodes; export it again.")
+        raise EmptyClip(
+            f"{path} has {len(index.pts)} packets of video but no frame decodes; export it again."
+        )
     if index.counted or first.pts is None:
         return index, first
     kept = index.pts >= first.pts
@@ -241,7 +245,7 @@ def _first_shown(path: Path, index: FrameIndex) -> tuple[FrameIndex, VideoFrame]
 
 
 def _frame_rate(index: FrameIndex, nominal: Fraction | None) -> tuple[Fraction, bool]:
-    """Frames per second (the average), and whether the distance between frames varies by more than rounding."""
+    """Frames per second (the average), and whether the time between frames varies by more than rounding."""
     count = len(index.pts)
     ticks = int(index.pts[-1] - index.pts[0])
     if count < 2 or ticks <= 0:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
+from typing import cast
 
 import av
 import av.error
@@ -36,20 +37,21 @@ def write_clip(
     color: ColorTags | None = None,
     audio_from: Path | None = None,
     audio_start: Fraction = Fraction(0),
-    format: OutputFormat | None = None,
+    format: OutputFormat | None = None,  # noqa: A002
     pixel_aspect: Fraction = Fraction(1),
     first_number: int = 0,
 ) -> int:
     """Write frames, taken one by one, to ``path`` and return how many; see ``check_output`` for the formats.
 
     ``frames``: (H, W, 3) RGB or (H, W, 4) RGBA, uint8 or uint16 (65535 is white), all alike.
-    ``fps``: frames per second. ``times``: seconds of every frame, rising, for a variable rate; counted from the
-    first. ``color``: tags to write (BT.709 when None); matrix and range also steer the conversion to Y'CbCr.
-    ``audio_from``: the sound of this file is carried over, from ``audio_start`` seconds after its first frame on,
-    as long as the frames last; a picture sequence holds none. ``first_number``: of a picture sequence.
+    ``fps``: frames per second. ``times``: seconds of every frame, rising, for a variable rate; counted from
+    the first. ``color``: tags to write (BT.709 when None); matrix and range also steer the conversion to
+    Y'CbCr.
+    ``audio_from``: the sound of this file is carried over, from ``audio_start`` seconds after its first frame
+    on, as long as the frames last; a picture sequence holds none. ``first_number``: of a picture sequence.
 
-    The output appears whole or not at all. Raises UnsupportedOutput, FrameMismatch, OutputFull, OutputFailed, and
-    whatever ``frames`` raises.
+    The output appears whole or not at all. Raises UnsupportedOutput, FrameMismatch, OutputFull, OutputFailed,
+    and whatever ``frames`` raises.
     """
     path = Path(path)
     chosen = check_output(path, format=format)
@@ -61,7 +63,9 @@ def write_clip(
         raise FrameMismatch(f"There is no frame to write to {path}; choose a range with at least one.")
     height, width, channels = first.shape
     check_output(path, format=chosen, has_alpha=channels == 4)
-    settings = encoding(chosen, width=width, height=height, deep=first.dtype == np.uint16, alpha=channels == 4)
+    settings = encoding(
+        chosen, width=width, height=height, deep=first.dtype == np.uint16, alpha=channels == 4
+    )
     tags = color or BT709
     rgb = chosen in (OutputFormat.FFV1, OutputFormat.PNG)
     tags = tags.for_rgb() if rgb else tags.for_yuv(width, height)
@@ -100,7 +104,9 @@ class _Clock:
         if self._times is None:
             return index
         if index >= len(self._times):
-            raise FrameMismatch(f"There are more frames than the {len(self._times)} times given; give one for each.")
+            raise FrameMismatch(
+                f"There are more frames than the {len(self._times)} times given; give one for each."
+            )
         return round(self._times[index] / self.time_base)
 
     def end(self, count: int) -> Fraction:
@@ -122,13 +128,15 @@ def _add_video(
     path: Path,
 ) -> VideoStream:
     try:
-        stream = container.add_stream(settings.encoder, rate=clock.fps, options=dict(settings.options))
+        stream = cast(
+            VideoStream,
+            container.add_stream(settings.encoder, rate=clock.fps, options=dict(settings.options)),
+        )
     except (ValueError, av.error.FFmpegError) as error:
         raise UnsupportedOutput(
             f"{path} cannot be written: this build of FFmpeg has no encoder {settings.encoder}; "
             f"reinstall PyAV from its wheel."
         ) from error
-    assert isinstance(stream, VideoStream)
     context = stream.codec_context
     context.width, context.height = size
     context.pix_fmt = settings.pixel_format
@@ -139,7 +147,7 @@ def _add_video(
         context.sample_aspect_ratio = pixel_aspect
     if settings.codec_tag:
         context.codec_tag = settings.codec_tag
-    context.thread_type = "AUTO"  # type: ignore[assignment]
+    context.thread_type = "AUTO"
     return stream
 
 
@@ -172,7 +180,7 @@ def _write_sequence(
     with atomic_folder(pattern.parent) as folder:
         count = 0
         for picture in pictures:
-            context = VideoCodecContext.create(settings.encoder, "w")
+            context = cast(VideoCodecContext, VideoCodecContext.create(settings.encoder, "w"))
             context.height, context.width = picture.shape[:2]
             context.pix_fmt, context.time_base = settings.pixel_format, Fraction(1, 25)
             context.options = dict(settings.options)
@@ -201,7 +209,7 @@ def _checked(frames: Iterable[Frame], path: Path) -> Iterator[Frame]:
         layout = layout or (frame.shape, frame.dtype)
         if (frame.shape, frame.dtype) != layout:
             raise FrameMismatch(
-                f"Frame {index} for {path} is {frame.dtype} of shape {frame.shape}, the first one is {layout[1]} of "
-                f"shape {layout[0]}; all frames of a clip must be alike."
+                f"Frame {index} for {path} is {frame.dtype} of shape {frame.shape}, "
+                f"the first one is {layout[1]} of shape {layout[0]}; all frames of a clip must be alike."
             )
         yield frame

@@ -18,7 +18,7 @@ BITS = 8
 
 
 def stamped(index: int, width: int = 96, height: int = 64, channels: int = 3) -> Array:
-    """A grey picture with ``index`` as eight black or white columns, most significant first, and a coloured foot."""
+    """``index`` as eight black or white columns, most significant first, and a coloured foot."""
     picture = np.full((height, width, channels), 128, np.uint8)
     for bit in range(BITS):
         column = slice(bit * width // BITS, (bit + 1) * width // BITS)
@@ -51,10 +51,12 @@ def write_video(
     matrix: Sequence[int] | None = None,
     tags: tuple[int, int, int, int] | None = None,
     tone: int | None = None,
-    format: str | None = None,
+    container_format: str | None = None,
 ) -> Path:
-    """Stamped frames straight through PyAV, so that the reader is tested on files that our writer did not make."""
-    with av.open(str(path), "w", format=format, container_options=container_options or {}) as container:
+    """Stamped frames straight through PyAV, so that the reader meets files that our writer did not make."""
+    with av.open(
+        str(path), "w", format=container_format, container_options=container_options or {}
+    ) as container:
         stream = container.add_stream(codec, rate=rate, options=options or {})
         stream.width, stream.height, stream.pix_fmt = size[0], size[1], pixel_format
         time_base = time_base or 1 / Fraction(rate)
@@ -118,7 +120,7 @@ def onsets(path: Path) -> list[float]:
 
 
 def patch_edit_list(path: Path, media_time: int) -> None:
-    """Make the first track of an MP4 begin at ``media_time`` (its own ticks), as a trim without re-encoding does."""
+    """Make the first track of an MP4 begin at ``media_time`` (its ticks), as a trim without encoding does."""
     data = bytearray(path.read_bytes())
     at = data.index(b"elst")
     version = data[at + 4]
