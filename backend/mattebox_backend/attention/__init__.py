@@ -1,0 +1,22 @@
+"""Attention as a place where controls meet a backbone: sites, terms, and the kernels that compute them.
+
+No paper's idea lives here; see `mattebox_backend.controls`.
+"""
+
+from mattebox_backend.attention.kernels import attend
+from mattebox_backend.attention.sites import AttentionCall, AttentionListener, AttentionSite, SiteKind
+from mattebox_backend.attention.switchboard import Switchboard
+from mattebox_backend.attention.terms import AttentionMaps, LowRankBias, RowExtremes, Term
+
+__all__ = [
+    "AttentionCall",
+    "AttentionListener",
+    "AttentionMaps",
+    "AttentionSite",
+    "LowRankBias",
+    "RowExtremes",
+    "SiteKind",
+    "Switchboard",
+    "Term",
+    "attend",
+]

@@ -1,0 +1,137 @@
+"""A model folder in diffusers layout: checked before anything in it is loaded, and identified by its content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mattebox_backend.errors import ModelRefused, UnknownModel
+
+_SAMPLED_FROM_BYTES = 64 << 20
+_SAMPLES = 16
+_SAMPLE_BYTES = 1 << 20
+_HUB_PATTERNS = ["*.json", "*.txt", "*/*.json", "*/*.txt", "*/*.safetensors"]
+
+ParameterValue = bool | int | float | str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFolder:
+    """A folder that holds a model; `name` is what the user calls it."""
+
+    name: str
+    path: Path
+
+    @classmethod
+    def open(cls, model: Path | str) -> ModelFolder:
+        """The folder at a path, or of a hub repository (fetched where it is not in the local hub cache)."""
+        path = Path(model)
+        if path.is_dir():
+            return cls(path.name, path)
+        if isinstance(model, Path) or path.is_absolute() or str(model).count("/") != 1:
+            raise UnknownModel(
+                f"There is no model folder at {model}; give a folder in diffusers layout or a hub id."
+            )
+        return cls(str(model), _fetch(str(model)))
+
+    def config(self, component: str, file: str = "config.json") -> dict[str, object]:
+        """A component's configuration, as it stands in the folder."""
+        return _read_json(self.path / component / file)
+
+    def defaults(self) -> dict[str, dict[str, ParameterValue]]:
+        """The parameters per method that this model does best with: its `mattebox.json`, empty without one."""
+        file = self.path / "mattebox.json"
+        if not file.exists():
+            return {}
+        content = _read_json(file)
+        methods = content.get("methods")
+        if content.get("version") != 1 or not isinstance(methods, dict):
+            raise ModelRefused(
+                f"{file} is not a version 1 file with methods; remove it to use the methods' defaults."
+            )
+        return methods
+
+    def variant(self, component: str) -> str | None:
+        """The weights variant to load (`None` or `"fp16"`).
+
+        Raises `ModelRefused` when the component has no safetensors.
+        """
+        folder = self.path / component
+        names = [file.name for file in sorted(folder.glob("*.safetensors"))]
+        if not names:
+            pickled = sorted(file.name for file in folder.glob("*.bin")) + sorted(
+                file.name for file in folder.glob("*.ckpt")
+            )
+            if pickled:
+                raise ModelRefused(
+                    f"The model {self.name} holds its {component} as {pickled[0]}, a pickle that could run any code; "
+                    "convert it to safetensors."
+                )
+            raise ModelRefused(
+                f"The model {self.name} has no weights in {folder}; put the safetensors there."
+            )
+        return "fp16" if all(".fp16" in name for name in names) else None
+
+    def identity(self, components: tuple[str, ...]) -> str:
+        """SHA-256 (hex) of the configurations and weights of some components.
+
+        Files beyond 64 MiB count with their header, their size and 16 MiB spread over them: reading 4 GB takes
+        longer than the edit that waits for it, and any training changes every part of a file.
+        """
+        digest = hashlib.sha256(b"mattebox-model-1")
+        for component in components:
+            for file in sorted((self.path / component).glob("*")):
+                if file.suffix in (".json", ".txt", ".safetensors"):
+                    digest.update(f"{component}/{file.name}:{file.stat().st_size};".encode())
+                    for part in _content(file):
+                        digest.update(part)
+        return digest.hexdigest()
+
+
+def _content(file: Path) -> Iterator[bytes]:
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        if size <= _SAMPLED_FROM_BYTES:
+            while part := stream.read(_SAMPLE_BYTES):
+                yield part
+            return
+        for index in range(_SAMPLES):
+            stream.seek(index * (size - _SAMPLE_BYTES) // (_SAMPLES - 1))
+            yield stream.read(_SAMPLE_BYTES)
+
+
+def _read_json(file: Path) -> dict[str, object]:
+    try:
+        content = json.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ModelRefused(
+            f"{file} is missing: {file.parent.parent.name} is no complete model in diffusers layout."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ModelRefused(f"{file} cannot be read ({error}); fetch the model again.") from error
+    if not isinstance(content, dict):
+        raise ModelRefused(f"{file} does not hold a JSON object; fetch the model again.")
+    return content
+
+
+def _fetch(repository: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.utils import HFValidationError
+
+    try:
+        return Path(snapshot_download(repository, allow_patterns=_HUB_PATTERNS, local_files_only=True))
+    except HFValidationError as error:
+        raise UnknownModel(f"{repository!r} is neither a folder nor a hub id like owner/name.") from error
+    except LocalEntryNotFoundError:
+        pass  # not on this machine yet
+    try:
+        return Path(snapshot_download(repository, allow_patterns=_HUB_PATTERNS))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise UnknownModel(
+            f"The model {repository} is not on this machine and cannot be fetched ({type(error).__name__}); "
+            "check the name and the network, or give a folder."
+        ) from error

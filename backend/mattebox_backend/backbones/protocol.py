@@ -1,0 +1,97 @@
+"""What a method may ask of a loaded diffusion model, whatever its family."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mattebox_backend.attention import AttentionSite, Switchboard
+from mattebox_backend.device import Device
+from mattebox_backend.diffusion.schedule import NoiseSchedule
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TextEmbedding:
+    """A prompt as a backbone reads it.
+
+    states: (L, C), start, end and padding included. words: token ids without those. first: the position of
+    `words[0]` among the L.
+    """
+
+    states: torch.Tensor
+    words: tuple[int, ...]
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkingSize:
+    """Pixels that a backbone works at, and the latents that they become."""
+
+    width: int
+    height: int
+    latent_width: int
+    latent_height: int
+
+
+class Backbone(Protocol):
+    """A loaded model.
+
+    name: what was asked for. identity: a hash of configuration and weights. defaults: the parameters per method
+    that this model does best with (its `mattebox.json`).
+    """
+
+    name: str
+    identity: str
+    device: Device
+    defaults: Mapping[str, Mapping[str, bool | int | float | str]]
+    schedule: NoiseSchedule
+    switchboard: Switchboard
+
+    def working_size(self, width: int, height: int, side: int = 0) -> WorkingSize:
+        """The size to work at for frames of a size: their aspect, the area of a square of `side` pixels (0: the
+        size that the model was trained at), rounded to what the network divides by."""
+        ...
+
+    def encode(self, frames: NDArray[np.uint8]) -> torch.Tensor:
+        """Latents (n, C, h, w) float32, the mean of the encoder, of frames (n, H, W, 3) uint8 at working size."""
+        ...
+
+    def decode(self, latents: torch.Tensor) -> Iterator[NDArray[np.float32]]:
+        """Frames (H, W, 3) float32 in [0, 1], one by one, of latents (n, C, h, w)."""
+        ...
+
+    def tokens(self, text: str) -> tuple[int, ...]:
+        """The token ids of a text, without start, end and padding; of any length."""
+        ...
+
+    def embed(self, prompt: str) -> TextEmbedding:
+        """A prompt encoded. Raises `InvalidEdit` when it is longer than the text encoder reads."""
+        ...
+
+    def predict(
+        self,
+        latents: torch.Tensor,
+        timestep: int,
+        text: torch.Tensor,
+        branches: Sequence[str],
+        *,
+        full_frame: bool = True,
+    ) -> torch.Tensor:
+        """The noise in latents (B, F, C, h, w) at a timestep under texts (B, L, C): like latents, float32.
+
+        Frames of a branch see each other through attention where `full_frame`, else each is alone.
+        """
+        ...
+
+    def attention_sites(self) -> tuple[AttentionSite, ...]:
+        """Where attention happens."""
+        ...
+
+    def unload(self) -> None:
+        """Give the memory back; the backbone is not usable afterwards."""
+        ...

@@ -1,0 +1,246 @@
+"""Stable Diffusion 1.5 and everything of its class: an image UNet run over the frames of a clip.
+
+The image model gets its sense of time from attention alone: the frames of a branch form one long picture, and each
+query attends to the keys of all of them (full-frame attention; ST-Modulator, section 3.4).
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from mattebox_backend.attention import AttentionSite, SiteKind, Switchboard
+from mattebox_backend.attention.switchboard import SiteProcessor
+from mattebox_backend.backbones.folder import ModelFolder, ParameterValue
+from mattebox_backend.backbones.protocol import TextEmbedding, WorkingSize
+from mattebox_backend.device import Device, free_memory_mb
+from mattebox_backend.diffusion.schedule import NoiseSchedule
+from mattebox_backend.errors import InvalidEdit, ModelRefused
+
+_COMPONENTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+_PIXELS_AT_ONCE = 512 * 512
+_ACTIVATIONS_PER_CHANNEL = 24
+"""Live values per latent cell and channel of the widest level in a forward pass, feed-forward layers included."""
+
+
+@dataclass(slots=True, eq=False)
+class StableDiffusion:
+    """`UNet2DConditionModel`, `AutoencoderKL` and CLIP's text half, as loaded from one model folder."""
+
+    name: str
+    identity: str
+    device: Device
+    defaults: Mapping[str, Mapping[str, ParameterValue]]
+    schedule: NoiseSchedule
+    unet: Any
+    vae: Any
+    text_encoder: Any
+    tokenizer: Any
+    switchboard: Switchboard = field(init=False)
+
+    def __post_init__(self) -> None:
+        sites = _find_sites(self.unet)
+        self.switchboard = Switchboard(sites)
+        for site in sites:
+            self.unet.get_submodule(site.name).set_processor(SiteProcessor(site, self.switchboard))
+
+    @classmethod
+    def load(cls, folder: ModelFolder, device: Device) -> StableDiffusion:
+        """Load a folder onto a device, in the device's number format.
+
+        Raises `ModelRefused` for another family, for weights that are not safetensors, and for damaged files.
+        """
+        _check_family(folder)
+        unet = _load(folder, "unet", device, UNet2DConditionModel.from_pretrained, "torch_dtype")
+        vae = _load(folder, "vae", device, AutoencoderKL.from_pretrained, "torch_dtype")
+        text_encoder = _load(folder, "text_encoder", device, CLIPTextModel.from_pretrained, "dtype")
+        tokenizer = CLIPTokenizer.from_pretrained(folder.path / "tokenizer")
+        scheduler = DDIMScheduler.from_config(DDIMScheduler.load_config(folder.path, subfolder="scheduler"))
+        schedule = NoiseSchedule.of(scheduler)
+        identity = folder.identity(_COMPONENTS)
+        defaults = folder.defaults()
+        return cls(folder.name, identity, device, defaults, schedule, unet, vae, text_encoder, tokenizer)
+
+    @property
+    def reduction(self) -> int:
+        """Pixels per latent cell along a side."""
+        return int(2 ** (len(self.vae.config.block_out_channels) - 1))
+
+    @property
+    def token_limit(self) -> int:
+        """How many tokens the text encoder reads, start and end included."""
+        return min(
+            int(self.text_encoder.config.max_position_embeddings), int(self.tokenizer.model_max_length)
+        )
+
+    def working_size(self, width: int, height: int, side: int = 0) -> WorkingSize:
+        """See `Backbone.working_size`."""
+        side = side or int(self.unet.config.sample_size) * self.reduction
+        step = self.reduction * 2 ** (len(self.unet.config.block_out_channels) - 1)
+        scale = side / math.sqrt(width * height)
+        fitted_width = max(step, round(width * scale / step) * step)
+        fitted_height = max(step, round(height * scale / step) * step)
+        return WorkingSize(
+            fitted_width, fitted_height, fitted_width // self.reduction, fitted_height // self.reduction
+        )
+
+    @torch.no_grad()
+    def encode(self, frames: NDArray[np.uint8]) -> torch.Tensor:
+        """See `Backbone.encode`."""
+        step = self._frames_at_once(frames.shape[1] * frames.shape[2])
+        latents = []
+        for start in range(0, len(frames), step):
+            pixels = torch.from_numpy(np.ascontiguousarray(frames[start : start + step])).to(
+                self.device.torch
+            )
+            pixels = pixels.permute(0, 3, 1, 2).to(self.device.dtype) / 127.5 - 1
+            mean = self.vae.encode(pixels).latent_dist.mean
+            latents.append(mean.float() * self.vae.config.scaling_factor)
+        return torch.cat(latents)
+
+    @torch.no_grad()
+    def decode(self, latents: torch.Tensor) -> Iterator[NDArray[np.float32]]:
+        """See `Backbone.decode`."""
+        step = self._frames_at_once(latents.shape[-1] * latents.shape[-2] * self.reduction**2)
+        for start in range(0, len(latents), step):
+            chunk = latents[start : start + step].to(self.device.torch, self.device.dtype)
+            pixels = self.vae.decode(chunk / self.vae.config.scaling_factor).sample
+            pixels = (pixels.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
+            yield from pixels.cpu().numpy()
+
+    def tokens(self, text: str) -> tuple[int, ...]:
+        """See `Backbone.tokens`."""
+        return tuple(self.tokenizer(text, add_special_tokens=False).input_ids)
+
+    @torch.no_grad()
+    def embed(self, prompt: str) -> TextEmbedding:
+        """See `Backbone.embed`."""
+        words, limit = self.tokens(prompt), self.token_limit
+        if len(words) > limit - 2:
+            raise InvalidEdit(
+                f"The prompt {_shorten(prompt)!r} is {len(words)} tokens long and the text encoder of {self.name} "
+                f"reads {limit - 2}; shorten the prompt, or the region prompts that are appended to it."
+            )
+        inputs = self.tokenizer(prompt, padding="max_length", max_length=limit, return_tensors="pt")
+        states = self.text_encoder(inputs.input_ids.to(self.device.torch))[0]
+        return TextEmbedding(states[0], words, first=1)
+
+    @torch.no_grad()
+    def predict(
+        self,
+        latents: torch.Tensor,
+        timestep: int,
+        text: torch.Tensor,
+        branches: Sequence[str],
+        *,
+        full_frame: bool = True,
+    ) -> torch.Tensor:
+        """See `Backbone.predict`. The branches run one after the other where memory would not hold them together."""
+        if len(branches) > 1 and not self._fits(latents):
+            return torch.cat(
+                [
+                    self.predict(
+                        latents[i : i + 1], timestep, text[i : i + 1], [branch], full_frame=full_frame
+                    )
+                    for i, branch in enumerate(branches)
+                ]
+            )
+        size = (latents.shape[-2], latents.shape[-1])
+        sample = latents.flatten(0, 1).to(self.device.torch, self.device.dtype)
+        with self.switchboard.calling(tuple(branches), latents.shape[1], size, full_frame=full_frame):
+            output = self.unet(
+                sample, timestep, encoder_hidden_states=text.to(self.device.dtype), return_dict=False
+            )[0]
+        output = output.float().view(latents.shape)
+        return self.schedule.noise(output, latents, timestep)
+
+    def attention_sites(self) -> tuple[AttentionSite, ...]:
+        """See `Backbone.attention_sites`."""
+        return self.switchboard.sites
+
+    def unload(self) -> None:
+        """See `Backbone.unload`."""
+        self.unet = self.vae = self.text_encoder = None
+        gc.collect()
+        if self.device.kind == "cuda":
+            torch.cuda.empty_cache()
+
+    def _frames_at_once(self, pixels: int) -> int:
+        budget = _PIXELS_AT_ONCE * (1 if self.device.kind == "cpu" else 4)
+        return max(1, budget // pixels)
+
+    def _fits(self, latents: torch.Tensor) -> bool:
+        cells = latents.numel() // latents.shape[2]
+        values = cells * int(self.unet.config.block_out_channels[0]) * _ACTIVATIONS_PER_CHANNEL
+        needed_mb = values * self.device.dtype.itemsize / (1 << 20)
+        # Asking the system takes longer than a small model's forward pass: ask only when it could matter.
+        return needed_mb < 512 or needed_mb < 0.6 * free_memory_mb(self.device)
+
+
+def _check_family(folder: ModelFolder) -> None:
+    if not (folder.path / "unet").is_dir():
+        raise ModelRefused(
+            f"The model {folder.name} has no unet folder; only Stable Diffusion 1.5's class is known."
+        )
+    kind = folder.config("unet").get("_class_name")
+    encoder = folder.config("text_encoder").get("architectures")
+    if kind != "UNet2DConditionModel" or encoder not in (["CLIPTextModel"], None):
+        raise ModelRefused(
+            f"The model {folder.name} is a {kind} under {encoder}; only UNet2DConditionModel under CLIPTextModel "
+            "(Stable Diffusion 1.5's class) is known."
+        )
+
+
+def _load(
+    folder: ModelFolder, component: str, device: Device, load: Callable[..., Any], dtype_name: str
+) -> Any:
+    """One component, from safetensors and nothing else, ready to run."""
+    variant = folder.variant(component)
+    try:
+        module = load(
+            folder.path / component,
+            use_safetensors=True,
+            variant=variant,
+            local_files_only=True,
+            **{dtype_name: device.dtype},
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelRefused(
+            f"The {component} of the model {folder.name} cannot be loaded ({reason}); fetch the model again."
+        ) from error
+    module.requires_grad_(False)
+    return module.to(device.torch).eval()
+
+
+def _find_sites(unet: Any) -> tuple[AttentionSite, ...]:
+    """The attention layers of a UNet's transformer blocks, in the order in which they are called."""
+    levels = len(unet.config.block_out_channels)
+    sites = []
+    for name, module in unet.named_modules():
+        layer = name.rpartition(".")[2]
+        if layer not in ("attn1", "attn2") or not hasattr(module, "to_q"):
+            continue
+        stage, _, rest = name.partition(".")
+        block = int(rest.partition(".")[0]) if stage != "mid_block" else 0
+        depth = {"down_blocks": block, "mid_block": levels - 1, "up_blocks": levels - 1 - block}[stage]
+        sites.append(AttentionSite(name, SiteKind.SELF if layer == "attn1" else SiteKind.CROSS, 2**depth))
+    return tuple(sorted(sites, key=_call_order))
+
+
+def _call_order(site: AttentionSite) -> int:
+    return ("down_blocks", "mid_block", "up_blocks").index(site.name.partition(".")[0])
+
+
+def _shorten(prompt: str) -> str:
+    return prompt if len(prompt) <= 60 else prompt[:57] + "…"

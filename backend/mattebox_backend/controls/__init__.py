@@ -1,0 +1,1 @@
+"""Mechanisms that steer sampling, one file each; a method is a list of them."""

@@ -1,0 +1,34 @@
+"""Latent blending: outside the regions, the clip stays on its own inversion (Avrahami et al.; ST-Modulator, eq. 7)."""
+
+from __future__ import annotations
+
+import torch
+
+from mattebox_backend.diffusion.control import Control, Run, Step
+
+
+class LatentBlend(Control):
+    """`z ← M·z + (1 − M)·z*` after every step, with `z*` the inverted latents of the level the step led to.
+
+    At the last step that level is the clean source itself. `margin`: a cell is free where the regions cover more
+    than this share of it; everything else is the source's.
+    """
+
+    def __init__(self, margin: float = 0.0) -> None:
+        self._margin = margin
+        self._run: Run | None = None
+        self._free = torch.empty(0)
+
+    def prepare(self, run: Run) -> None:
+        self._run = run
+        free = run.regions.coverage(*run.latent_size) > self._margin
+        self._free = torch.from_numpy(free).unsqueeze(1).to(run.backbone.device.torch)
+
+    def after_step(self, latents: torch.Tensor, step: Step) -> torch.Tensor:
+        if self._run is None:
+            raise RuntimeError("LatentBlend.after_step needs prepare() first.")
+        source = self._run.trajectory.level(step.level - 1, self._run.backbone.device)
+        return torch.where(self._free, latents, source)
+
+    def close(self) -> None:
+        self._run = None

@@ -1,0 +1,1 @@
+"""Noise levels, DDIM inversion, and the one sampler loop that every method shares."""

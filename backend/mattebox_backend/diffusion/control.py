@@ -1,0 +1,108 @@
+"""What steers sampling: the `Control` protocol, and what a control gets to see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from mattebox_backend.backbones.protocol import Backbone
+from mattebox_backend.diffusion.schedule import Grid
+from mattebox_backend.diffusion.trajectory import Trajectory
+from mattebox_backend.masks import RegionStack
+
+EDIT_BRANCH = "edit"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """What does not change in one render.
+
+    trajectory: the inverted latents per noise level. generator: the only source of randomness, on the CPU.
+    full_frame: whether frames see each other through self attention.
+    """
+
+    backbone: Backbone
+    grid: Grid
+    regions: RegionStack
+    trajectory: Trajectory
+    generator: torch.Generator
+    full_frame: bool
+
+    @property
+    def frames(self) -> int:
+        """How many frames are edited."""
+        return self.trajectory.shape[0]
+
+    @property
+    def latent_size(self) -> tuple[int, int]:
+        """Latent height and width."""
+        return self.trajectory.shape[2], self.trajectory.shape[3]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of the sampler, from noise level `level` to `level − 1` (see `Grid`).
+
+    index: 0 for the first. timestep: of the model. felt_log_snr: the noise level as felt at 512² (see
+    `schedule.felt_log_snr`). time: the matching `t` in [0, 1] of ξ(t).
+    """
+
+    index: int
+    of: int
+    level: int
+    timestep: int
+    felt_log_snr: float
+    time: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Branch:
+    """One more prediction per step, stacked with the edit's into a single call of the backbone.
+
+    text: (L, C) states. latents: gives (F, C, h, w) to predict from at a step; None: the edit's own latents.
+    """
+
+    name: str
+    text: torch.Tensor
+    latents: Callable[[Step], torch.Tensor] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """Predicted noise of a step: per branch, and the one to follow, all (F, C, h, w) float32."""
+
+    branches: Mapping[str, torch.Tensor]
+    noise: torch.Tensor
+
+
+class Control(Protocol):
+    """One mechanism that steers sampling. Every hook is optional; the default does nothing.
+
+    A control holds no state that outlives a step other than what `prepare` makes, so that a run which is resumed
+    at any step gives the same bits as one that was never interrupted.
+    """
+
+    def branches(self, run: Run) -> Sequence[Branch]:
+        """The predictions that the control needs beside the edit's."""
+        return ()
+
+    def prepare(self, run: Run) -> None:
+        """Listen on attention sites, compute masks."""
+
+    def before_step(self, latents: torch.Tensor, step: Step) -> torch.Tensor:
+        """Latents (F, C, h, w) at the level the step starts from."""
+        return latents
+
+    def guide(self, prediction: Prediction, step: Step) -> torch.Tensor:
+        """The noise to follow, given every branch's and the choice of the controls before this one."""
+        return prediction.noise
+
+    def after_step(self, latents: torch.Tensor, step: Step) -> torch.Tensor:
+        """Latents at the level that the step led to, `step.level − 1`."""
+        return latents
+
+    def close(self) -> None:
+        """Leave the backbone as it was found; also called when `prepare` failed or never ran."""

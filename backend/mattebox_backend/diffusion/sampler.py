@@ -1,0 +1,101 @@
+"""The sampler: DDIM down the grid, under controls, resumable at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+
+from mattebox_backend.diffusion.control import EDIT_BRANCH, Branch, Control, Prediction, Run, Step
+from mattebox_backend.diffusion.schedule import Grid, felt_log_snr, reference_time
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SamplerState:
+    """Where a run stands after `done` steps: latents (F, C, h, w) float32, and the generator's state (uint8)."""
+
+    done: int
+    latents: torch.Tensor
+    generator: torch.Tensor
+
+
+class SamplerCheckpoint(Protocol):
+    """Keeps a run's state across a killed process."""
+
+    def restore(self) -> SamplerState | None:
+        """The last state that was kept, if any."""
+        ...
+
+    def keep(self, state: SamplerState) -> None:
+        """Take note of a state; may skip some, never the last."""
+        ...
+
+
+Watcher = Callable[[Step, torch.Tensor], None]
+"""Told after every step, with the clean latents that the step implies; may raise to stop the run."""
+
+
+@torch.no_grad()
+def sample(
+    run: Run, text: torch.Tensor, controls: Sequence[Control], checkpoint: SamplerCheckpoint, watch: Watcher
+) -> torch.Tensor:
+    """Sample from the inverted latents of the noisiest level under the edit's text (L, C) and `controls`.
+
+    Returns clean latents (F, C, h, w) float32. The backbone is left as it was found, whatever happens.
+    """
+    try:
+        edit = Branch(EDIT_BRANCH, text)
+        branches = (edit, *(branch for control in controls for branch in control.branches(run)))
+        for control in controls:
+            control.prepare(run)
+        state = checkpoint.restore()
+        if state is None:
+            latents, done = run.trajectory.level(run.grid.steps, run.backbone.device), 0
+        else:
+            latents, done = state.latents.to(run.backbone.device.torch), state.done
+            run.generator.set_state(state.generator)
+        for step in steps_of(run.grid, *run.latent_size)[done:]:
+            latents, clean = _advance(run, branches, controls, latents, step)
+            checkpoint.keep(SamplerState(step.index + 1, latents, run.generator.get_state()))
+            watch(step, clean)
+        return latents
+    finally:
+        for control in controls:
+            control.close()
+
+
+def steps_of(grid: Grid, latent_height: int, latent_width: int) -> tuple[Step, ...]:
+    """The steps from the noisiest level to the clean one."""
+    steps = []
+    for index in range(grid.steps):
+        level = grid.steps - index
+        felt = felt_log_snr(grid.log_snr(level), latent_height, latent_width)
+        steps.append(Step(index, grid.steps, level, grid.timesteps[level - 1], felt, reference_time(felt)))
+    return tuple(steps)
+
+
+def _advance(
+    run: Run, branches: Sequence[Branch], controls: Sequence[Control], latents: torch.Tensor, step: Step
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The latents after one step, and the clean latents that its prediction implies."""
+    for control in controls:
+        latents = control.before_step(latents, step)
+    inputs = [latents if branch.latents is None else branch.latents(step) for branch in branches]
+    noises = run.backbone.predict(
+        torch.stack(inputs),
+        step.timestep,
+        torch.stack([branch.text for branch in branches]),
+        [branch.name for branch in branches],
+        full_frame=run.full_frame,
+    )
+    by_name = {branch.name: noise for branch, noise in zip(branches, noises, strict=True)}
+    prediction = Prediction(by_name, by_name[EDIT_BRANCH])
+    for control in controls:
+        prediction = replace(prediction, noise=control.guide(prediction, step))
+    clean = run.grid.clean(latents, prediction.noise, step.level)
+    latents = run.grid.move(latents, prediction.noise, step.level, step.level - 1)
+    for control in controls:
+        latents = control.after_step(latents, step)
+    return latents, clean

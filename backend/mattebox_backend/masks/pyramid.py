@@ -1,0 +1,62 @@
+"""Masks at the sizes that a backbone works in: working size, latents, attention tokens."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mattebox_backend.masks.algebra import Mask
+
+HALF = 0.5
+"""The share of a token from which the top-most region owns it whatever else is there."""
+
+
+def resize_masks(masks: Mask, height: int, width: int) -> Mask:
+    """Masks (F, H, W) uint8 at another size, by area: (F, height, width) uint8."""
+    if masks.shape[1:] == (height, width):
+        return masks
+    return np.rint(area_coverage(masks, height, width) * 255).astype(np.uint8)
+
+
+def area_coverage(masks: Mask, height: int, width: int) -> NDArray[np.float32]:
+    """The share of every cell that a mask covers.
+
+    masks: (F, H, W) uint8. Returns (F, height, width) float32 in [0, 1]. Cells need not divide the frame evenly.
+    """
+    frames = [_area_resize(np.asarray(mask, np.float32) / np.float32(255), height, width) for mask in masks]
+    return np.clip(np.stack(frames), 0, 1)
+
+
+def _area_resize(plane: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    # OpenCV averages by area only where both axes shrink; where an axis grows its area filter repeats pixels.
+    return np.asarray(cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA), np.float32)
+
+
+def token_owners(
+    coverage: NDArray[np.float32], visible: NDArray[np.float32], background: int = 0
+) -> NDArray[np.int64]:
+    """Give every token of every frame exactly one owner.
+
+    coverage: (K, F, h, w) float in [0, 1], how much of a token each region covers, bottom-most region first;
+    visible: the same, without what regions above hide. Returns (F, h, w) int64: 0 is the background, k + 1 region k.
+
+    The top-most region that covers at least half of a token owns it; else whichever shows most of it, the
+    background included. A region that owns nothing in a frame where it shows gets the token it shows most of.
+    """
+    rest = np.clip(1 - visible.sum(axis=0), 0, 1)
+    candidates = np.concatenate([rest[None], visible])
+    # The last of equals wins, so that of two equal claims the upper region's counts.
+    owners = len(candidates) - 1 - np.argmax(candidates[::-1], axis=0)
+    for region, covered in enumerate(coverage):
+        owners[(covered >= HALF) & (visible[region] > 0)] = region + 1
+    for region, shown in enumerate(visible):
+        _grant_largest_token(owners, shown, region + 1)
+    owners[owners == 0] = background
+    return owners.astype(np.int64)
+
+
+def _grant_largest_token(owners: NDArray[np.int64], shown: NDArray[np.float32], label: int) -> None:
+    for frame in range(len(owners)):
+        if shown[frame].max(initial=0) > 0 and not (owners[frame] == label).any():
+            owners[frame].flat[int(np.argmax(shown[frame]))] = label

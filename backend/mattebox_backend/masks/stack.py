@@ -1,0 +1,82 @@
+"""Regions stacked over one another: who is on top, who is a part of whom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mattebox_backend.edit import Region
+from mattebox_backend.masks.algebra import Mask, hard, subtract, union
+from mattebox_backend.masks.feather import matte
+from mattebox_backend.masks.modes import shape_mask
+from mattebox_backend.masks.pyramid import area_coverage, token_owners
+
+BACKGROUND = 0
+"""The owner label of what no region holds; region k of a stack has the label k + 1."""
+
+_NESTED_SHARE = 0.9
+"""A region is a part of another when this share of it lies inside the other."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RegionStack:
+    """The regions of an edit, bottom-most first, with masks in their final shape.
+
+    masks: per region (F, H, W) uint8 at source size, mode applied. visible: the same without what lies above.
+    parents: per region the indices of the regions that it is a part of.
+    """
+
+    regions: tuple[Region, ...]
+    masks: tuple[Mask, ...]
+    visible: tuple[Mask, ...]
+    parents: tuple[tuple[int, ...], ...]
+
+    @property
+    def frames(self) -> int:
+        """How many frames the masks span."""
+        return len(self.masks[0])
+
+    def coverage(self, height: int, width: int) -> NDArray[np.float32]:
+        """The share of every cell that any region covers: (F, height, width) float32 in [0, 1]."""
+        return area_coverage(union(*self.masks), height, width)
+
+    def owners(self, height: int, width: int) -> NDArray[np.int64]:
+        """The owner of every token: (F, height, width) int64, `BACKGROUND` or region index + 1."""
+        coverage = np.stack([area_coverage(mask, height, width) for mask in self.masks])
+        visible = np.stack([area_coverage(mask, height, width) for mask in self.visible])
+        return token_owners(coverage, visible)
+
+    def matte(self, frame: int) -> NDArray[np.float32]:
+        """How much of the edit each pixel of a frame shows, every region's feather included: (H, W) in [0, 1]."""
+        mattes = [matte(mask[frame], r.feather) for mask, r in zip(self.masks, self.regions, strict=True)]
+        return np.asarray(np.maximum.reduce(mattes), np.float32)
+
+
+def stack_regions(regions: Sequence[Region]) -> RegionStack:
+    """Order regions by `order` (of equals the later is on top), shape their masks, and find parts of others.
+
+    regions: at least one, all with masks of one shape (F, H, W).
+    """
+    ordered = tuple(sorted(regions, key=lambda region: region.order))
+    masks = tuple(
+        np.stack([shape_mask(mask, region.mode, region.dilation) for mask in region.masks])
+        for region in ordered
+    )
+    visible = tuple(
+        subtract(mask, *masks[index + 1 :]) if index + 1 < len(masks) else mask
+        for index, mask in enumerate(masks)
+    )
+    parents = tuple(
+        tuple(below for below in range(index) if _is_part(masks[index], masks[below]))
+        for index in range(len(masks))
+    )
+    return RegionStack(ordered, masks, visible, parents)
+
+
+def _is_part(mask: Mask, other: Mask) -> bool:
+    inner, outer = hard(mask), hard(other)
+    area = int(inner.sum())
+    return 0 < area < int(outer.sum()) and int((inner & outer).sum()) >= _NESTED_SHARE * area

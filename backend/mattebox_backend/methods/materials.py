@@ -1,0 +1,47 @@
+"""What a recipe works with: the clip's regions and prompts, a backbone, and the two passes over the noise levels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+
+from mattebox_backend.backbones.protocol import Backbone
+from mattebox_backend.diffusion.control import Control
+from mattebox_backend.diffusion.trajectory import Trajectory
+from mattebox_backend.masks import RegionStack
+
+
+class Materials(Protocol):
+    """One render, as its method's recipe sees it."""
+
+    @property
+    def backbone(self) -> Backbone:
+        """The loaded model."""
+        ...
+
+    @property
+    def regions(self) -> RegionStack:
+        """The regions, bottom-most first."""
+        ...
+
+    @property
+    def prompt(self) -> str:
+        """What the whole result should show."""
+        ...
+
+    @property
+    def source_prompt(self) -> str:
+        """What the source shows."""
+        ...
+
+    def invert(self, prompt: str, *, steps: int, full_frame: bool) -> Trajectory:
+        """The source inverted over a grid of `steps`, from the cache where it has been done before."""
+        ...
+
+    def sample(
+        self, text: torch.Tensor, start: Trajectory, controls: Sequence[Control], *, full_frame: bool
+    ) -> torch.Tensor:
+        """Clean latents (F, C, h, w), sampled over the trajectory's grid under text states (L, C) and controls."""
+        ...

@@ -1,0 +1,17 @@
+"""The recipe of each method of this version; apart from the registry because a recipe needs torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import torch
+
+from mattebox_backend.methods.materials import Materials
+from mattebox_backend.methods.st_modulator import st_modulator
+
+RECIPES: Mapping[str, Callable[[Materials, Any], torch.Tensor]] = MappingProxyType(
+    {"st-modulator": st_modulator}
+)
+"""By method name: materials and parsed parameters → clean latents (F, C, h, w)."""

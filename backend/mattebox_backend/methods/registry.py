@@ -1,0 +1,103 @@
+"""Every method's public name; those that this version holds, and those that are yet to come."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from mattebox_backend.errors import UnknownMethod
+from mattebox_backend.methods.parameters import Parameter, ParameterValue, describe, parse
+from mattebox_backend.methods.st_modulator_parameters import StModulatorParameters
+
+
+@dataclass(frozen=True, slots=True)
+class MethodDescription:
+    """A method as a client shows it. One that is not `available` is known by name only."""
+
+    name: str
+    title: str
+    summary: str
+    available: bool
+    parameters: tuple[Parameter, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A method of this version: its description, and the dataclass of its parameters."""
+
+    description: MethodDescription
+    parameters: type[Any]
+
+    def parse(
+        self,
+        given: Mapping[str, ParameterValue],
+        model_defaults: Mapping[str, ParameterValue] | None = None,
+    ) -> Any:
+        """See `parameters.parse`."""
+        return parse(self.parameters, self.description.name, given, model_defaults)
+
+
+_ST_MODULATOR = MethodDescription(
+    "st-modulator",
+    "Layout-guided attention",
+    "A prompt per region, without training: attention is steered so that each region listens to its own words.",
+    available=True,
+    parameters=describe(StModulatorParameters),
+)
+
+METHODS: Mapping[str, Method] = MappingProxyType(
+    {_ST_MODULATOR.name: Method(_ST_MODULATOR, StModulatorParameters)}
+)
+"""The methods of this version, by name."""
+
+_PLANNED = (
+    MethodDescription(
+        "reatco",
+        "Re-attention",
+        "Re-focuses cross attention on the region and keeps the rest invariant while sampling.",
+        available=False,
+    ),
+    MethodDescription(
+        "videodirector",
+        "VideoDirector",
+        "Edits with a text-to-video model, from a pivotal inversion of the source.",
+        available=False,
+    ),
+    MethodDescription(
+        "mask-lora",
+        "Mask-aware LoRA",
+        "Carries an edited frame through the clip with a small adapter trained on it.",
+        available=False,
+    ),
+    MethodDescription(
+        "roi-aware",
+        "Region-aware diffusion",
+        "A denoiser trained with the region mask as an input.",
+        available=False,
+    ),
+    MethodDescription("custom", "Custom", "A list of controls of one's own choice.", available=False),
+)
+
+
+def describe_methods() -> tuple[MethodDescription, ...]:
+    """All known methods, those of this version first."""
+    return (*(method.description for method in METHODS.values()), *_PLANNED)
+
+
+def known_methods() -> tuple[str, ...]:
+    """The names of all known methods, those of this version first."""
+    return tuple(description.name for description in describe_methods())
+
+
+def find_method(name: str) -> Method:
+    """The method of a name. Raises `UnknownMethod` for one that is unknown or not in this version."""
+    if name in METHODS:
+        return METHODS[name]
+    if name in known_methods():
+        raise UnknownMethod(f"The method {name!r} is not in this version yet; use {', '.join(METHODS)}.")
+    near = difflib.get_close_matches(name, known_methods(), n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"use {', '.join(METHODS)}."
+    raise UnknownMethod(f"The method {name!r} is unknown; {hint}")

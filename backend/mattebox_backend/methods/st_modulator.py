@@ -1,0 +1,47 @@
+"""ST-Modulator, public name VideoGrain: layout-guided attention, zero-shot, on an image model run over time."""
+
+from __future__ import annotations
+
+import torch
+
+from mattebox_backend.controls.guidance import ClassifierFreeGuidance
+from mattebox_backend.controls.latent_blend import LatentBlend
+from mattebox_backend.controls.layout_attention import LayoutAttention, LayoutStrength
+from mattebox_backend.controls.text_layout import lay_out_text
+from mattebox_backend.diffusion.control import Control
+from mattebox_backend.methods.materials import Materials
+from mattebox_backend.methods.st_modulator_parameters import StModulatorParameters
+
+
+def st_modulator(materials: Materials, p: StModulatorParameters) -> torch.Tensor:
+    """Edited clean latents (F, C, h, w) of the clip in `materials`.
+
+    Section 3.3, figure 4:
+      1. invert the source under its own prompt, and keep the whole trajectory;
+      2. find each region's words in the global prompt τ_g;
+      3. sample back down from the noisiest level, under τ_g, with
+         guidance                       e_u + s·(e_c − e_u)
+         layout-guided attention        eqs. 1–5, early on
+         latent blend                   eq. 7, at every step.
+    """
+    source = materials.invert(materials.source_prompt, steps=p.steps, full_frame=p.full_frame)
+
+    words = lay_out_text(
+        materials.backbone, materials.prompt, materials.regions.regions, words_alone=p.words_alone
+    )
+    strength = LayoutStrength(
+        cross=p.lambda_cross if p.cross else 0.0,
+        self_=p.lambda_self if p.self_modulation else 0.0,
+        window=p.window,
+        exponent=p.exponent,
+        smallest_reduction=p.sizes,
+        neutral_specials=p.special_tokens == "neutral",
+    )
+    controls: list[Control] = [
+        ClassifierFreeGuidance(p.guidance, materials.backbone.embed(p.negative_prompt).states),
+        LayoutAttention(words, strength),
+    ]
+    if p.blend:
+        controls.append(LatentBlend())
+
+    return materials.sample(words.states, source, controls, full_frame=p.full_frame)

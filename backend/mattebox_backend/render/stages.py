@@ -1,0 +1,82 @@
+"""The stages of a render, and what it needs around it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from mattebox_backend.backbones.protocol import Backbone
+    from mattebox_backend.device import Device
+
+
+class Stage(StrEnum):
+    """What a render is doing, in the order of the line."""
+
+    DECODE = "decode"
+    MASKS = "masks"
+    LOAD = "load"
+    ENCODE = "encode"
+    INVERT = "invert"
+    SAMPLE = "sample"
+    DECODE_LATENTS = "decode_latents"
+    COMPOSITE = "composite"
+    MEASURE = "measure"
+
+
+class RenderMonitor(Protocol):
+    """Whoever watches a render."""
+
+    def progress(self, stage: Stage, step: int, of: int, preview: NDArray[np.uint8] | None = None) -> None:
+        """`step` of `of` steps of a stage are done. preview: (h, w, 3) RGB of one frame, now and then while
+        sampling. Raises `Cancelled` to stop the render."""
+        ...
+
+    def log(self, message: str) -> None:
+        """A sentence for the job's log."""
+        ...
+
+
+class BackboneSource(Protocol):
+    """Where loaded models come from."""
+
+    def load(self, backbone_id: str, device: Device) -> Backbone:
+        """The model of an id on a device, loaded now or kept warm."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RenderPaths:
+    """inversions: the cache of trajectories, shared by all jobs. checkpoint: this job's own folder, which outlives a
+    killed process."""
+
+    inversions: Path
+    checkpoint: Path
+
+
+@dataclass(slots=True)
+class StageClock:
+    """Seconds spent per stage; stages that alternate frame by frame add up."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def running(self, stage: Stage) -> Iterator[None]:
+        """Count the time within the block towards a stage."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(stage.value, time.perf_counter() - began)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Count seconds measured elsewhere."""
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds

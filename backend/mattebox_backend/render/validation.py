@@ -1,0 +1,83 @@
+"""Checks of an edit that need neither weights nor frames, so that a mistake is named before anything is queued."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mattebox_backend.edit import Edit, Region
+from mattebox_backend.errors import InvalidEdit
+from mattebox_backend.methods import find_method
+from mattebox_media.clip import ClipInfo
+
+
+def validate(edit: Edit, info: ClipInfo) -> None:
+    """Raise `InvalidEdit` (`UnknownMethod` for the method) when the edit cannot be made of a clip like `info`."""
+    find_method(edit.method).parse(edit.params)
+    _check_range(edit, info)
+    if not edit.regions:
+        raise InvalidEdit("The edit has no region; say with at least one mask where it should change.")
+    _check_names(edit.regions)
+    for region in edit.regions:
+        _check_region(region, edit, info)
+    _check_references(edit, info)
+
+
+def _check_range(edit: Edit, info: ClipInfo) -> None:
+    held = f"{info.path.name} has frames 0 to {info.frame_count - 1}"
+    if edit.stop <= edit.start:
+        raise InvalidEdit(
+            f"The range {edit.start} to {edit.stop} holds no frame; its end is not included, and {held}."
+        )
+    if edit.start < 0 or edit.stop > info.frame_count:
+        raise InvalidEdit(
+            f"The range {edit.start} to {edit.stop} reaches beyond the clip: {held}. "
+            f"Choose a range within 0 to {info.frame_count}."
+        )
+
+
+def _check_names(regions: Sequence[Region]) -> None:
+    seen: set[str] = set()
+    for region in regions:
+        if region.name in seen:
+            raise InvalidEdit(f"Two regions are called {region.name!r}; give every region its own name.")
+        seen.add(region.name)
+
+
+def _check_region(region: Region, edit: Edit, info: ClipInfo) -> None:
+    name = f"The region {region.name!r}"
+    if not region.prompt.strip():
+        raise InvalidEdit(f"{name} has no prompt; say what should be there.")
+    frames, height, width = region.masks.shape
+    if frames != edit.frame_count:
+        raise InvalidEdit(
+            f"{name} has masks for {frames} frames and the range {edit.start} to {edit.stop} has "
+            f"{edit.frame_count}; give one mask per frame."
+        )
+    if (width, height) != (info.width, info.height):
+        raise InvalidEdit(
+            f"{name} has masks of {width}×{height} and the clip is {info.width}×{info.height}; "
+            "give masks of the clip's size."
+        )
+    for what, pixels in (("dilation", region.dilation), ("feather", region.feather)):
+        if pixels < 0:
+            raise InvalidEdit(f"{name} has a {what} of {pixels} pixels; give 0 or more.")
+    if not region.masks.any():
+        raise InvalidEdit(f"{name} is empty in every frame of the range; paint it or remove the region.")
+
+
+def _check_references(edit: Edit, info: ClipInfo) -> None:
+    names = [region.name for region in edit.regions]
+    for reference in edit.references:
+        what = f"The reference at frame {reference.frame}"
+        if reference.region not in names:
+            raise InvalidEdit(
+                f"{what} is for {reference.region!r}, which is no region of the edit ({names})."
+            )
+        if not edit.start <= reference.frame < edit.stop:
+            raise InvalidEdit(f"{what} lies outside the range {edit.start} to {edit.stop}.")
+        height, width = reference.image.shape[:2]
+        if (width, height) != (info.width, info.height):
+            raise InvalidEdit(
+                f"{what} is {width}×{height} and the clip is {info.width}×{info.height}; "
+                "give a picture of the clip's size."
+            )

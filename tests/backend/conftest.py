@@ -1,0 +1,119 @@
+"""A tiny model with random weights, in the layout of Stable Diffusion 1.5, for everything in the backend that loads one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from mattebox_backend.backbones.protocol import Backbone
+
+WORDS = "a an and red blue green circle square shiny on gray background hat man the".split()
+
+
+def build_tokenizer(length: int = 24) -> Any:
+    """A CLIP tokenizer that knows `WORDS` as whole words and spells out all others."""
+    from transformers import CLIPTokenizer
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    letters = list(bytes_to_unicode().values())
+    vocabulary = [*letters, *(letter + "</w>" for letter in letters)]
+    merges: list[tuple[str, str]] = []
+    for word in WORDS:
+        tail = word[-1] + "</w>"
+        for letter in reversed(word[:-1]):
+            if (letter, tail) not in merges:
+                merges.append((letter, tail))
+            tail = letter + tail
+            if tail not in vocabulary:
+                vocabulary.append(tail)
+    vocabulary += ["<|startoftext|>", "<|endoftext|>"]
+    return CLIPTokenizer(
+        vocab={t: i for i, t in enumerate(vocabulary)}, merges=merges, model_max_length=length
+    )
+
+
+def save_model(folder: Path, unet: Any, vae: Any, text_encoder: Any, tokenizer: Any) -> Path:
+    """A model folder in diffusers layout, safetensors only."""
+    from diffusers import DDIMScheduler
+
+    unet.save_pretrained(folder / "unet")
+    vae.save_pretrained(folder / "vae")
+    text_encoder.save_pretrained(folder / "text_encoder")
+    tokenizer.save_pretrained(folder / "tokenizer")
+    DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    ).save_pretrained(folder / "scheduler")
+    return folder
+
+
+def build_text_encoder(tokenizer: Any, width: int = 32) -> Any:
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=width,
+            intermediate_size=2 * width,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=tokenizer.model_max_length,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder: 8×8 latents of 64×64 pixels, attention at 8² and 4²."""
+    import torch
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+
+    torch.manual_seed(7)
+    tokenizer = build_tokenizer()
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        cross_attention_dim=32,
+        attention_head_dim=2,
+        norm_num_groups=8,
+    )
+    vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(8, 8, 16, 16),
+        layers_per_block=1,
+        norm_num_groups=4,
+        sample_size=64,
+    )
+    folder = tmp_path_factory.mktemp("models") / "tiny-sd"
+    return save_model(folder, unet, vae, build_text_encoder(tokenizer), tokenizer)
+
+
+@pytest.fixture(scope="session")
+def _loaded(tiny_model: Path) -> Backbone:
+    from mattebox_backend.backbones import load_backbone
+    from mattebox_backend.device import Device
+
+    return load_backbone(tiny_model, Device("cpu", 0, "float32"))
+
+
+@pytest.fixture
+def backbone(_loaded: Backbone) -> Iterator[Backbone]:
+    """The tiny model, loaded; every test has to leave its attention sites without listeners."""
+    yield _loaded
+    listening = [site.name for site in _loaded.attention_sites() if _loaded.switchboard.listeners(site)]
+    assert listening == [], "controls were left on attention sites"

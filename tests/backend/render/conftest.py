@@ -1,0 +1,139 @@
+"""A clip of two moving squares, an edit of it, and everything else that a render needs around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from mattebox_backend.backbones.protocol import Backbone
+from mattebox_backend.device import Device
+from mattebox_backend.edit import Edit, Region
+from mattebox_backend.render import RenderPaths, Report, Stage, render
+from mattebox_media import open_clip, write_clip
+
+CPU = Device("cpu", 0, "float32")
+
+
+def moving_squares(frames: int, height: int, width: int) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    """Frames (F, H, W, 3) uint8 of two squares over noise, and the masks (2, F, H, W) of the squares."""
+    rng = np.random.default_rng(5)
+    clip = np.repeat(rng.integers(60, 120, (1, height, width, 3), np.uint8), frames, axis=0)
+    masks = np.zeros((2, frames, height, width), np.uint8)
+    side = min(height, width) // 3
+    for index in range(frames):
+        for region, (left, colour) in enumerate(
+            ((2 + index, (200, 30, 30)), (width // 2 + index, (30, 30, 200)))
+        ):
+            area = (index, slice(height // 4, height // 4 + side), slice(left, left + side))
+            clip[area] = colour
+            masks[(region, *area)] = 255
+    return clip, masks
+
+
+@dataclass
+class Monitor:
+    """Remembers what it was told; raises `stop` when `stop_at` (stage, step) comes."""
+
+    stop_at: tuple[Stage, int] | None = None
+    stop: type[BaseException] = KeyboardInterrupt
+    told: list[tuple[Stage, int, int]] = field(default_factory=list)
+    previews: list[NDArray[np.uint8]] = field(default_factory=list)
+    logged: list[str] = field(default_factory=list)
+
+    def progress(self, stage: Stage, step: int, of: int, preview: NDArray[np.uint8] | None = None) -> None:
+        self.told.append((stage, step, of))
+        if preview is not None:
+            self.previews.append(preview)
+        if (stage, step) == self.stop_at:
+            raise self.stop
+
+    def log(self, message: str) -> None:
+        self.logged.append(message)
+
+
+@dataclass
+class Loaded:
+    """A model registry that holds one loaded model."""
+
+    backbone: Backbone
+
+    def load(self, backbone_id: str, device: Device) -> Backbone:
+        return self.backbone
+
+
+@dataclass
+class Studio:
+    """Renders edits of one clip, in folders of its own."""
+
+    backbone: Backbone
+    paths: RenderPaths
+    clip: Path
+    edit: Edit
+
+    def render(self, monitor: Monitor | None = None, **changes: Any) -> tuple[NDArray[Any], Report]:
+        frames: list[NDArray[Any]] = []
+        report = render(
+            replace(self.edit, **changes),
+            models=Loaded(self.backbone),
+            device=CPU,
+            paths=self.paths,
+            monitor=monitor or Monitor(),
+            write=lambda made: frames.extend(made),
+        )
+        return np.stack(frames), report
+
+    @property
+    def source(self) -> NDArray[Any]:
+        with open_clip(self.clip) as reader:
+            return np.stack(list(reader.frames(self.edit.start, self.edit.stop)))
+
+
+@pytest.fixture
+def studio_of(backbone: Backbone, tmp_path: Path) -> Callable[..., Studio]:
+    """Builds a studio with a lossless clip of a size and an edit of its first frames."""
+
+    def build(frames: int = 3, height: int = 64, width: int = 64, name: str = "clip.mkv") -> Studio:
+        clip, masks = moving_squares(frames + 1, height, width)
+        path = tmp_path / name
+        write_clip(path, iter(clip), fps=Fraction(8))
+        regions = (
+            Region("left", "a blue circle", masks[0, :frames]),
+            Region("right", "a green square", masks[1, :frames], feather=2),
+        )
+        edit = Edit(
+            clip=path,
+            clip_hash="",
+            start=0,
+            stop=frames,
+            prompt="a blue circle and a green square on a gray background",
+            source_prompt="a red square and a blue square on a gray background",
+            method="st-modulator",
+            backbone="tiny-sd",
+            seed=1,
+            regions=regions,
+            references=(),
+            params={"steps": 6, "window": 0.0, "exponent": 0.0, "sizes": 1},
+        )
+        paths = RenderPaths(tmp_path / "inversions", tmp_path / "job")
+        return Studio(backbone, paths, path, edit)
+
+    return build
+
+
+@pytest.fixture
+def studio(studio_of: Callable[..., Studio]) -> Iterator[Studio]:
+    """Three frames of 64×64."""
+    return studio_of()
+
+
+@pytest.fixture
+def render_monitor() -> type[Monitor]:
+    """The monitor's class, to be built with where it should stop."""
+    return Monitor
