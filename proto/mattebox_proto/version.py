@@ -22,9 +22,13 @@ def mismatch(client: str, client_contract: int, backend: str, backend_contract: 
     """Says in words why a client and a backend cannot work together; empty when they can."""
     if client_contract == backend_contract:
         return ""
-    older, newer = ("backend", "Mattebox") if backend_contract < client_contract else ("Mattebox", "backend")
+    older, newer = (
+        ("the backend", "this Mattebox")
+        if backend_contract < client_contract
+        else ("this Mattebox", "the backend")
+    )
     return (
         f"This is Mattebox {client} (contract {client_contract}), and the backend is {backend} "
-        f"(contract {backend_contract}): the {older} is older than the {newer}. "
-        f"Update the {older}, or stop the running backend so that a matching one starts."
+        f"(contract {backend_contract}): {older} is older than {newer}. "
+        f"Update {older}, or stop the running backend so that a matching one starts."
     )

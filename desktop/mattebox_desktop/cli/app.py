@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def with_default_command(arguments: list[str]) -> list[str]:
-    """`mattebox` and `mattebox FILE` mean `mattebox open`; a file named like a command is reached as ./serve."""
+    """`mattebox` and `mattebox FILE` mean `mattebox open`; a file named serve is ./serve."""
     if arguments and (arguments[0].startswith("-") or arguments[0] in command_names()):
         return arguments
     return ["open", *arguments]
