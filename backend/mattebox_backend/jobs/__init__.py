@@ -1,0 +1,1 @@
+"""The queue: an edit submitted becomes a job, a job that ends well becomes a take."""

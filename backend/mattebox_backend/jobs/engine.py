@@ -1,0 +1,162 @@
+"""What turns an edit into frames: the seam between the queue and the renderer.
+
+The queue knows nothing of torch: importing it takes seconds, and a backend has to answer before that.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from mattebox_media.clip import ClipInfo, Frame
+from numpy.typing import NDArray
+
+from mattebox_backend.edit import Edit
+
+if TYPE_CHECKING:
+    from mattebox_backend.device import Device
+    from mattebox_backend.models.registry import ModelRegistry
+    from mattebox_backend.render import Stage
+
+Write = Callable[[Iterable[Frame]], None]
+"""Stores the composited frames, one by one as they come."""
+
+
+class Monitor(Protocol):
+    """`mattebox_backend.render.RenderMonitor`, said without importing the renderer."""
+
+    def progress(
+        self, stage: Stage, step: int, of: int, preview: NDArray[np.uint8] | None = None
+    ) -> None: ...
+
+    def log(self, message: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceState:
+    """name: "cpu", "cuda:0", "mps". title: in words. memory, free: bytes."""
+
+    name: str
+    title: str
+    dtype: str
+    memory: int
+    free: int
+
+
+class Engine(Protocol):
+    """One device and what renders on it. `render` and `release` are called by one thread only."""
+
+    def prepare(self) -> None:
+        """Does what takes long and is needed by every job; raises DeviceError when the device is not there."""
+
+    def device(self) -> DeviceState: ...
+
+    def validate(self, edit: Edit, info: ClipInfo) -> None:
+        """Raises InvalidEdit for what can be known without weights."""
+
+    def render(
+        self, edit: Edit, *, inversions: Path, checkpoint: Path, monitor: Monitor, write: Write
+    ) -> Mapping[str, Any]:
+        """Renders, and returns the report as JSON values."""
+
+    def release(self) -> None:
+        """Gives back the memory of a render that ended, however it ended."""
+
+
+class RenderEngine:
+    """The real one: `mattebox_backend.render` on a device chosen by itself or by the user."""
+
+    def __init__(self, models: ModelRegistry, *, device: str = "auto", threads: int = 0) -> None:
+        self._models = models
+        self._wanted = device
+        self._threads = threads
+        self._device: Device | None = None
+        self._choosing = threading.Lock()
+
+    def prepare(self) -> None:
+        self._chosen()
+        import mattebox_backend.render  # noqa: F401 - takes seconds
+
+    def device(self) -> DeviceState:
+        from mattebox_backend.device import free_memory_mb
+
+        device = self._chosen()
+        return DeviceState(
+            name=device.name,
+            title=_title(device),
+            dtype=device.precision,
+            memory=_memory(device),
+            free=int(free_memory_mb(device)) << 20,
+        )
+
+    def validate(self, edit: Edit, info: ClipInfo) -> None:
+        from mattebox_backend.render import validate
+
+        validate(edit, info)
+
+    def render(
+        self, edit: Edit, *, inversions: Path, checkpoint: Path, monitor: Monitor, write: Write
+    ) -> Mapping[str, Any]:
+        from mattebox_backend.render import RenderPaths, render
+
+        report = render(
+            edit,
+            models=self._models,
+            device=self._chosen(),
+            paths=RenderPaths(inversions=inversions, checkpoint=checkpoint),
+            monitor=monitor,
+            write=write,
+        )
+        return dataclasses.asdict(report)
+
+    def release(self) -> None:
+        gc.collect()
+        device = self._device
+        if device is None:
+            return
+        import torch
+
+        if device.kind == "cuda":
+            torch.cuda.empty_cache()
+        elif device.kind == "mps":
+            torch.mps.empty_cache()
+
+    def _chosen(self) -> Device:
+        from mattebox_backend.device import choose_device
+
+        with self._choosing:
+            if self._device is None:
+                if self._threads:
+                    import torch
+
+                    torch.set_num_threads(self._threads)
+                self._device = choose_device(self._wanted)
+            return self._device
+
+
+def _title(device: Device) -> str:
+    import platform
+
+    if device.kind == "cuda":
+        import torch
+
+        return torch.cuda.get_device_name(device.index)
+    if device.kind == "mps":
+        return f"Apple {platform.machine()} GPU"
+    return f"{platform.processor() or platform.machine()} CPU"
+
+
+def _memory(device: Device) -> int:
+    if device.kind == "cuda":
+        import torch
+
+        return int(torch.cuda.get_device_properties(device.index).total_memory)
+    import psutil
+
+    return int(psutil.virtual_memory().total)

@@ -1,0 +1,149 @@
+"""Which models there are, where they lie, and the one that is kept loaded."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mattebox_backend.errors import UnknownModel
+
+if TYPE_CHECKING:
+    from mattebox_backend.backbones.protocol import Backbone
+    from mattebox_backend.device import Device
+
+_INDEX = "model_index.json"
+_FAMILIES = {
+    "StableDiffusionPipeline": "stable-diffusion",
+    "StableDiffusionInpaintPipeline": "stable-diffusion-inpaint",
+    "AnimateDiffPipeline": "animatediff",
+    "WanImageToVideoPipeline": "wan-image-to-video",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """id: what an edit calls it. location: its folder. available: it can be loaded here and now; note says why not."""
+
+    id: str
+    family: str
+    location: str
+    available: bool
+    note: str = ""
+
+
+class ModelRegistry:
+    """Models by id: a shipped one, one in the user's model folders, a path, or a hub id (owner/name).
+
+    folders: the user's, searched in order after the shipped models. One backbone is kept loaded; asking for
+    another frees it first.
+    """
+
+    def __init__(self, folders: Sequence[Path] = ()) -> None:
+        self._folders = tuple(folders)
+        self._lock = threading.Lock()
+        self._warm: tuple[tuple[str, Device], Backbone] | None = None
+
+    def resolve(self, model: str) -> Path | str:
+        """The folder of a model, or its hub id unchanged. Raises UnknownModel."""
+        if not model:
+            raise UnknownModel(
+                f"The edit names no backbone; use one of {self._known()}, a model folder or a hub id."
+            )
+        path = Path(model).expanduser()
+        if path.is_absolute():
+            if path.is_dir():
+                return path
+            raise UnknownModel(f"There is no model folder at {path}; check the path of the backbone.")
+        for folder in (shipped_folder(), *self._folders):
+            if _is_plain(model) and (folder / model / _INDEX).is_file():
+                return folder / model
+        if model.count("/") == 1 and not model.startswith((".", "/", "~")):
+            return model
+        raise UnknownModel(
+            f"The backbone “{model}” is not known; use one of {self._known()}, the full path of a model folder, or a "
+            "hub id such as owner/name."
+        )
+
+    def load(self, backbone_id: str, device: Device) -> Backbone:
+        """The loaded backbone, kept for the next job. Raises UnknownModel and ModelRefused."""
+        place = self.resolve(backbone_id)
+        wanted = (str(place), device)
+        with self._lock:
+            if self._warm is not None and self._warm[0] == wanted:
+                return self._warm[1]
+            self._unload()
+            from mattebox_backend.backbones import load_backbone
+
+            backbone = load_backbone(place, device)
+            self._warm = (wanted, backbone)
+            return backbone
+
+    def unload(self) -> None:
+        """Frees the loaded backbone."""
+        with self._lock:
+            self._unload()
+
+    def entries(self) -> list[ModelEntry]:
+        """Shipped models, those in the user's folders, those in the hub's cache on this machine."""
+        found = {entry.id: entry for entry in self._cached_hub_models()}
+        for folder in (*reversed(self._folders), shipped_folder()):
+            if not folder.is_dir():
+                continue
+            for path in sorted(folder.iterdir()):
+                if (path / _INDEX).is_file():
+                    found[path.name] = _entry(path.name, path)
+        return sorted(found.values(), key=lambda entry: entry.id)
+
+    def _unload(self) -> None:
+        if self._warm is not None:
+            self._warm[1].unload()
+            self._warm = None
+
+    def _known(self) -> str:
+        return ", ".join(entry.id for entry in self.entries() if entry.available) or "none that is installed"
+
+    @staticmethod
+    def _cached_hub_models() -> Iterator[ModelEntry]:
+        from huggingface_hub.constants import HF_HUB_CACHE
+
+        for folder in sorted(Path(HF_HUB_CACHE).glob("models--*--*")):
+            snapshots = sorted(folder.glob(f"snapshots/*/{_INDEX}"), key=lambda path: path.stat().st_mtime)
+            if snapshots:
+                yield _entry("/".join(folder.name.split("--")[1:]), snapshots[-1].parent)
+
+
+def shipped_folder() -> Path:
+    """Where the models that come with Mattebox lie."""
+    return Path(str(resources.files("mattebox_resources"))) / "models"
+
+
+def _is_plain(model: str) -> bool:
+    return "/" not in model and "\\" not in model and model not in (".", "..")
+
+
+def _entry(name: str, folder: Path) -> ModelEntry:
+    try:
+        index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
+        pipeline = str(index["_class_name"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return ModelEntry(name, "", str(folder), False, f"{folder / _INDEX} cannot be read ({error})")
+    family = _FAMILIES.get(pipeline, pipeline)
+    note = _fault(folder, index)
+    return ModelEntry(name, family, str(folder), not note, note)
+
+
+def _fault(folder: Path, index: dict[str, object]) -> str:
+    """Why a model cannot be loaded, as far as its files say; empty when nothing speaks against it."""
+    for component in ("unet", "transformer", "vae", "text_encoder"):
+        if component not in index:
+            continue
+        if not any((folder / component).glob("*.safetensors")):
+            pickled = any((folder / component).glob("*.bin"))
+            what = "only pickled weights, which are never loaded" if pickled else "no weights"
+            return f"{component} has {what}; it needs safetensors"
+    return ""

@@ -1,0 +1,1 @@
+"""The gRPC server: thin servicers that validate, call and translate errors."""

@@ -1,0 +1,82 @@
+"""Runs a backend as a process: signals, the idle clock, the log."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from types import FrameType
+
+from mattebox_proto.paths import folders
+from mattebox_proto.version import version
+
+from mattebox_backend.server.backend import Backend, EngineMaker, Options, render_engine
+from mattebox_backend.settings import load_settings
+
+_log = logging.getLogger(__name__)
+
+
+def serve(
+    options: Options,
+    *,
+    idle_exit: float = 0.0,
+    engine: EngineMaker = render_engine,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Serves until a signal, a Shutdown call, or `idle_exit` seconds (0: never) without calls and jobs.
+
+    say: shows a line to whoever started it. Raises MatteboxError subclasses when it cannot start.
+    """
+    where = folders()
+    _log_to(where.backend_log)
+    backend = Backend(where, load_settings(where), options, engine=engine)
+    card = backend.start()
+    _end_on_signals(backend)
+    say(f"Mattebox backend {version()} serves at {', '.join(backend.addresses)} (process {card.pid}).")
+    say(f"Clients on this machine find it by themselves; others need the token in {where.backend_file}.")
+    try:
+        while not backend.stopping.wait(1.0 if idle_exit else None):
+            if idle_exit and backend.idle_seconds() >= idle_exit:
+                _log.info("no client and no job for %g s", idle_exit)
+                break
+    finally:
+        _log.info("stopping")
+        backend.stop()
+    _log.info("stopped")
+
+
+def _end_on_signals(backend: Backend) -> None:
+    """The first signal ends the backend in order, the second at once."""
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        if backend.stopping.is_set():
+            os._exit(128 + number)
+        backend.stopping.set()
+
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGTERM, end)
+
+
+def _log_to(path: Path) -> None:
+    """Logs to stderr, and to the log file unless stderr is that file already (a client started us so)."""
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    if not _is_stderr(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(RotatingFileHandler(path, maxBytes=5 << 20, backupCount=2, encoding="utf-8"))
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        handlers=handlers,
+        force=True,
+    )
+
+
+def _is_stderr(path: Path) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(sys.stderr.fileno()))
+    except (OSError, ValueError):
+        return False

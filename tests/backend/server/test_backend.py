@@ -1,0 +1,394 @@
+"""One backend and its clients, over a real socket, in one process."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from numpy.typing import NDArray
+
+from mattebox_backend.server.backend import Backend
+from mattebox_backend.settings import Settings
+from mattebox_media.reader import open_clip
+from mattebox_proto.channel import Address, open_channel
+from mattebox_proto.client import Client, Endpoint
+from mattebox_proto.errors import (
+    BackendFailed,
+    BadMedia,
+    InvalidRequest,
+    NotFound,
+    TooLarge,
+    Unauthorised,
+)
+from mattebox_proto.mattebox.v1 import clips_pb2, clips_pb2_grpc, edit_pb2, jobs_pb2, system_pb2, system_pb2_grpc
+from mattebox_proto.version import CONTRACT
+
+MakeEdit = Callable[..., edit_pb2.Edit]
+
+
+def finished(client: Client, job: str) -> jobs_pb2.Job:
+    for _event in client.watch(job):
+        pass
+    return client.job(job)
+
+
+def test_an_edit_becomes_a_lossless_take(
+    client: Client, clip: clips_pb2.Clip, make_edit: MakeEdit, pixels: NDArray[np.uint8]
+) -> None:
+    job = client.submit(make_edit(clip), "my first")
+    events = list(client.watch(job.id))
+
+    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+    states = [event.state for event in events if event.WhichOneof("event") == "state"]
+    assert states == [jobs_pb2.JOB_STATE_QUEUED, jobs_pb2.JOB_STATE_RUNNING, jobs_pb2.JOB_STATE_DONE]
+    fractions = [event.progress.fraction for event in events if event.WhichOneof("event") == "progress"]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] > 0.9
+
+    done = client.job(job.id)
+    assert (done.state, done.title) == (jobs_pb2.JOB_STATE_DONE, "my first")
+    take = client.take(done.take)
+    assert (take.start, take.stop, take.width, take.height) == (0, 6, 32, 24)
+    assert take.edit.regions[0].name == "left"
+    assert not take.edit.regions[0].HasField("masks")
+    assert json.loads(take.report_json)["take"] == take.id
+    frames = dict(client.read_take(take.id))
+    assert sorted(frames) == list(range(6))
+    for index, frame in frames.items():
+        assert np.array_equal(frame[:, 16:], pixels[index][:, 16:])
+        assert not np.array_equal(frame[:, :16], pixels[index][:, :16])
+    with open_clip(take.path) as reader:
+        assert all(np.array_equal(reader.frame(index), frame) for index, frame in frames.items())
+    assert sorted(dict(client.read_take(take.id, 2, 4))) == [2, 3]
+
+
+def test_a_take_holds_an_edit_file_that_renders_it_again(
+    client: Client, clip: clips_pb2.Clip, make_edit: MakeEdit
+) -> None:
+    from PIL import Image
+
+    from mattebox_proto.editfile import edit_message, load
+
+    edit = make_edit(clip, steps=3)
+    take = client.take(finished(client, client.submit(edit).id).take)
+    folder = Path(take.path).parent
+
+    def read(path: Path) -> NDArray[np.uint8]:
+        return np.asarray(Image.open(path))
+
+    again = edit_message(load(folder / "edit.toml"), clip, folder=folder, read_mask=read, read_image=read)
+    assert again.regions[0].masks == edit.regions[0].masks
+    assert again.params == edit.params
+    assert finished(client, client.submit(again).id).state == jobs_pb2.JOB_STATE_DONE
+
+
+def test_equal_edits_give_equal_bits(client: Client, clip: clips_pb2.Clip, make_edit: MakeEdit) -> None:
+    takes = [finished(client, client.submit(make_edit(clip)).id).take for _ in range(2)]
+    first, second = (dict(client.read_take(take)) for take in takes)
+    assert all(np.array_equal(first[index], second[index]) for index in first)
+
+
+def test_a_watcher_that_comes_back_gets_what_it_missed(
+    client: Client, clip: clips_pb2.Clip, make_edit: MakeEdit
+) -> None:
+    job = client.submit(make_edit(clip))
+    everything = list(client.watch(job.id))
+    assert list(client.watch(job.id)) == everything
+    assert list(client.watch(job.id, after=3)) == everything[3:]
+    assert list(client.watch(job.id, after=everything[-1].sequence)) == []
+
+
+def test_previews_come_to_those_who_ask(
+    client: Client, clip: clips_pb2.Clip, make_edit: MakeEdit, pixels: NDArray[np.uint8]
+) -> None:
+    job = client.submit(make_edit(clip, preview=True, delay=0.05))
+    shown = [event for event in client.watch(job.id, previews=True) if event.WhichOneof("event") == "preview"]
+    assert shown
+    assert shown[0].preview.data == pixels[0].tobytes()
+    kinds = {event.WhichOneof("event") for event in client.watch(job.id)}
+    assert "preview" not in kinds
+
+
+def test_cancelling_a_running_job_stops_it_within_a_step(
+    client: Client, clip: clips_pb2.Clip, make_edit: MakeEdit, backend: Backend, eventually: Callable[..., None]
+) -> None:
+    job = client.submit(make_edit(clip, steps=1000, delay=0.02))
+    eventually(lambda: client.job(job.id).progress.step > 2)
+    client.cancel(job.id)
+    ended = finished(client, job.id)
+    assert ended.state == jobs_pb2.JOB_STATE_CANCELLED
+    assert ended.progress.step < 100
+    assert not ended.take
+    assert not client.takes()
+    assert backend._engine.released == 1  # type: ignore[attr-defined]
+    kinds = {kind.name: kind.entries for kind in client.cache().kinds}
+    assert kinds["checkpoints"] == 0
+    assert client.cancel(job.id).state == jobs_pb2.JOB_STATE_CANCELLED
+    assert finished(client, client.submit(make_edit(clip)).id).state == jobs_pb2.JOB_STATE_DONE
+
+
+def test_cancelling_a_waiting_job_ends_it_at_once(
+    client: Client, clip: clips_pb2.Clip, make_edit: MakeEdit
+) -> None:
+    running = client.submit(make_edit(clip, steps=1000, delay=0.02))
+    waiting = client.submit(make_edit(clip))
+    assert client.cancel(waiting.id).state == jobs_pb2.JOB_STATE_CANCELLED
+    client.cancel(running.id)
+    states = [event.state for event in client.watch(waiting.id)]
+    assert states == [jobs_pb2.JOB_STATE_QUEUED, jobs_pb2.JOB_STATE_CANCELLED]
+
+
+def test_several_clients_share_one_queue(
+    backend: Backend, clip: clips_pb2.Clip, make_edit: MakeEdit
+) -> None:
+    takes: dict[int, str] = {}
+
+    def work(number: int) -> None:
+        with Client.connect(Endpoint(backend.addresses[0], backend.token)) as own:
+            takes[number] = finished(own, own.submit(make_edit(clip, steps=2), f"client {number}").id).take
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(set(takes.values())) == 6
+    with Client.connect(Endpoint(backend.addresses[0], backend.token)) as own:
+        assert {take.id for take in own.takes(clip.id)} == set(takes.values())
+        assert [job.title for job in own.jobs(limit=1)] == [own.jobs()[0].title]
+
+
+def test_an_unexpected_failure_ends_that_job_and_not_the_worker(
+    client: Client, clip: clips_pb2.Clip, make_edit: MakeEdit
+) -> None:
+    failed = finished(client, client.submit(make_edit(clip, fail=3), "trips").id)
+    assert failed.state == jobs_pb2.JOB_STATE_FAILED
+    assert failed.error_kind == "internal"
+    assert "RuntimeError: the sampler tripped" in failed.error
+    assert "\n" not in failed.error
+    log = b"".join(client.log(failed.id)).decode()
+    assert "Traceback" in log
+    assert "over two lines" in log
+    assert not client.takes()
+    assert finished(client, client.submit(make_edit(clip)).id).state == jobs_pb2.JOB_STATE_DONE
+
+
+def test_a_renderer_that_hands_out_too_few_frames_makes_no_take(
+    client: Client, clip: clips_pb2.Clip, make_edit: MakeEdit
+) -> None:
+    failed = finished(client, client.submit(make_edit(clip, spoil=2)).id)
+    assert "4 frames of 6" in failed.error
+    assert not client.takes()
+
+
+def test_a_deleted_take_is_gone_from_the_disk(client: Client, clip: clips_pb2.Clip, make_edit: MakeEdit) -> None:
+    take = client.take(finished(client, client.submit(make_edit(clip)).id).take)
+    client.delete_take(take.id)
+    assert not Path(take.path).parent.exists()
+    assert not client.takes()
+    for call in (client.take, client.delete_take, lambda name: list(client.read_take(name))):
+        with pytest.raises(NotFound, match="There is no take"):
+            call(take.id)
+    with pytest.raises(NotFound):
+        client.delete_take("../jobs.db")
+
+
+@pytest.mark.parametrize("token", ["", "wrong", "x" * 43])
+def test_every_method_needs_the_token(backend: Backend, clip_file: Path, token: str) -> None:
+    with open_channel(Address.parse(backend.addresses[0]), token) as channel:
+        calls: list[Callable[[], object]] = [
+            lambda: system_pb2_grpc.SystemStub(channel).Handshake(system_pb2.HandshakeRequest()),
+            lambda: health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest()),
+            lambda: list(health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())),
+            lambda: list(
+                reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(
+                    iter([reflection_pb2.ServerReflectionRequest(list_services="")])
+                )
+            ),
+            lambda: clips_pb2_grpc.ClipsStub(channel).Upload(iter([clips_pb2.UploadClipRequest(name="a.mp4")])),
+            lambda: channel.unary_unary("/mattebox.v1.System/NotThere")(b""),
+        ]
+        for call in calls:
+            with pytest.raises(grpc.RpcError) as refused:
+                call()
+            assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
+    with pytest.raises(Unauthorised):
+        Client.connect(Endpoint(backend.addresses[0], token))
+
+
+def test_health_and_reflection_answer(backend: Backend) -> None:
+    with open_channel(Address.parse(backend.addresses[0]), backend.token) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        for service in ("", "mattebox.v1.Jobs"):
+            answer = health.Check(health_pb2.HealthCheckRequest(service=service))
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        watch = health.Watch(health_pb2.HealthCheckRequest())
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        asked = reflection_pb2.ServerReflectionRequest(list_services="")
+        answers = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter([asked]))
+        names = {service.name for service in next(answers).list_services_response.service}
+        assert {"mattebox.v1.System", "mattebox.v1.Clips", "mattebox.v1.Jobs"} <= names
+        backend.stop()
+        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+def test_a_client_of_another_contract_is_told_in_words(backend: Backend) -> None:
+    with open_channel(Address.parse(backend.addresses[0]), backend.token) as channel:
+        request = system_pb2.HandshakeRequest(client_version="9.0", contract=CONTRACT + 1)
+        answer = system_pb2_grpc.SystemStub(channel).Handshake(request)
+    assert not answer.compatible
+    assert "9.0" in answer.message
+    assert "older" in answer.message
+
+
+def test_the_backend_says_what_it_is(client: Client, backend: Backend) -> None:
+    info = client.info()
+    assert (info.device, info.device_name) == ("cpu", "a test's CPU")
+    assert Path(info.home).name == "data"
+    methods = {method.id: method for method in client.methods()}
+    assert methods["st-modulator"].available
+    assert methods["st-modulator"].parameters
+    assert not methods["reatco"].available
+
+
+def test_what_is_no_clip_is_refused_in_one_sentence(client: Client, tmp_path: Path) -> None:
+    fake = tmp_path / "holiday.mp4"
+    fake.write_text("no video at all")
+    with pytest.raises(BadMedia, match=r"holiday\.mp4"):
+        client.open_clip(fake)
+    with pytest.raises(NotFound, match=r"absent\.mp4"):
+        client.open_clip(tmp_path / "absent.mp4")
+
+
+def test_a_clip_that_changed_is_not_edited(
+    client: Client, clip_file: Path, tmp_path: Path, make_edit: MakeEdit
+) -> None:
+    own = tmp_path / "own.mkv"
+    own.write_bytes(clip_file.read_bytes())
+    clip = client.open_clip(own)
+    with own.open("ab") as file:
+        file.write(b"more")
+    with pytest.raises(BadMedia, match="changed"):
+        client.submit(make_edit(clip))
+    with pytest.raises(NotFound, match="not known here"):
+        client.submit(edit_pb2.Edit(clip="0" * 64, stop=1))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        ({"start": 3, "stop": 3}, "no frame"),
+        ({"stop": 7}, "beyond the clip, which has 6 frames"),
+        ({"method": "reatco"}, "not in this version yet"),
+    ],
+)
+def test_a_bad_edit_is_refused_before_it_is_queued(
+    client: Client, clip: clips_pb2.Clip, make_edit: MakeEdit, spoil: dict[str, object], words: str
+) -> None:
+    edit = make_edit(clip)
+    for name, value in spoil.items():
+        setattr(edit, name, value)
+    with pytest.raises(InvalidRequest, match=words):
+        client.submit(edit)
+    assert not client.jobs()
+
+
+def test_bad_masks_name_their_region(client: Client, clip: clips_pb2.Clip, make_edit: MakeEdit) -> None:
+    short = make_edit(clip)
+    del short.regions[0].masks.frames[-1]
+    with pytest.raises(InvalidRequest, match=r"“left” has 5 masks, the edit has 6"):
+        client.submit(short)
+    strange = make_edit(clip)
+    strange.regions[0].mode = 77  # type: ignore[assignment]
+    with pytest.raises(InvalidRequest, match=r"mask mode 77 of region “left”"):
+        client.submit(strange)
+    torn = make_edit(clip)
+    torn.regions[0].masks.frames[0].mask.lengths[0] += 1
+    with pytest.raises(InvalidRequest, match="add up to"):
+        client.submit(torn)
+
+
+def test_limits_are_kept_and_named(start: Callable[..., Backend], clip_file: Path, make_edit: MakeEdit) -> None:
+    settings = Settings.model_validate({"queue_limit": 2, "mask_limit": "10 KiB", "upload_limit": 100})
+    backend = start(settings=settings)
+    with Client.connect(Endpoint(backend.addresses[0], backend.token)) as client:
+        clip = client.open_clip(clip_file)
+        slow = make_edit(clip, steps=1000, delay=0.02)
+        jobs = [client.submit(slow) for _ in range(2)]
+        with pytest.raises(TooLarge, match="holds 2 jobs"):
+            client.submit(slow)
+        for job in jobs:
+            client.cancel(job.id)
+        double = make_edit(clip)
+        double.regions.append(double.regions[0])
+        double.regions.append(double.regions[0])
+        with pytest.raises(TooLarge, match="mask_limit"):
+            client.submit(double)
+        with pytest.raises(TooLarge, match="upload_limit"):
+            client._upload(clip_file, None)
+
+
+def test_an_uploaded_clip_is_the_same_clip(
+    client: Client, clip_file: Path, clip: clips_pb2.Clip, make_edit: MakeEdit, tmp_path: Path
+) -> None:
+    sent = client._upload(clip_file, None)
+    assert sent.id == clip.id
+    assert sent.path != clip.path
+    assert [kind.entries for kind in client.cache().kinds if kind.name == "uploads"] == [1]
+    assert sorted(dict(client.read_clip(sent.id, 1, 3))) == [1, 2]
+    assert finished(client, client.submit(make_edit(sent)).id).state == jobs_pb2.JOB_STATE_DONE
+
+    fake = tmp_path / "fake.mp4"
+    fake.write_bytes(b"nothing")
+    with pytest.raises(BadMedia):
+        client._upload(fake, None)
+    assert [kind.entries for kind in client.cache().kinds if kind.name == "uploads"] == [1]
+
+
+def test_an_upload_that_is_cut_off_leaves_nothing(client: Client, clip_file: Path) -> None:
+    data = clip_file.read_bytes()
+
+    def messages() -> object:
+        yield clips_pb2.UploadClipRequest(name="c.mkv", size=len(data))
+        yield clips_pb2.UploadClipRequest(data=data[: len(data) // 2])
+
+    with pytest.raises(grpc.RpcError) as refused:
+        client._clips.Upload(messages())  # type: ignore[arg-type]
+    assert "announced" in str(refused.value.details())
+    assert [kind.entries for kind in client.cache().kinds if kind.name == "uploads"] == [0]
+
+
+def test_clearing_the_cache_keeps_what_a_running_job_needs(
+    client: Client, clip_file: Path, make_edit: MakeEdit, eventually: Callable[..., None]
+) -> None:
+    sent = client._upload(clip_file, None)
+    job = client.submit(make_edit(sent, steps=1000, delay=0.02))
+    eventually(lambda: client.job(job.id).progress.step > 1)
+    usage = client.clear_cache()
+    assert {kind.name: kind.entries for kind in usage.kinds} == {"inversions": 1, "uploads": 1, "checkpoints": 1}
+    client.cancel(job.id)
+    finished(client, job.id)
+    usage = client.clear_cache(["inversions"])
+    assert {kind.name: kind.entries for kind in usage.kinds}["uploads"] == 1
+    assert {kind.name: kind.entries for kind in usage.kinds}["inversions"] == 0
+    assert all(kind.entries == 0 for kind in client.clear_cache().kinds)
+    with pytest.raises(InvalidRequest, match="no cache “sofas”"):
+        client.clear_cache(["sofas"])
+
+
+def test_a_fault_in_a_method_is_one_sentence_with_the_log(
+    client: Client, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_arguments: object) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(backend._takes, "takes", broken)
+    with pytest.raises(BackendFailed, match=r"answering ListTakes \(ZeroDivisionError: oops\).*backend\.log"):
+        client.takes()
