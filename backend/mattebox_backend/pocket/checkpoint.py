@@ -1,0 +1,94 @@
+"""Training state on disk as safetensors: modules, averaged weights, AdamW moments, and the step; written atomically, never pickled."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from mattebox_backend.pocket.errors import UnusableCheckpoint
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Put ``data`` at ``path`` so that a reader sees the old file or the whole new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_checkpoint(
+    path: Path,
+    step: int,
+    fingerprint: str,
+    modules: Mapping[str, nn.Module],
+    optimizer: torch.optim.Optimizer,
+    average: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Save everything that the next step needs. ``fingerprint`` names the configuration that the state belongs to."""
+    tensors: dict[str, Tensor] = {}
+    for name, module in modules.items():
+        tensors |= {f"module.{name}.{key}": value for key, value in module.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{key}": torch.as_tensor(value) for key, value in state.items()}
+    tensors |= {f"average.{key}": value for key, value in (average or {}).items()}
+    metadata = {"step": str(step), "fingerprint": fingerprint}
+    write_atomically(
+        path, save({key: value.detach().contiguous() for key, value in tensors.items()}, metadata)
+    )
+
+
+def read_checkpoint(
+    path: Path,
+    fingerprint: str,
+    modules: Mapping[str, nn.Module],
+    optimizer: torch.optim.Optimizer,
+    average: dict[str, Tensor] | None = None,
+) -> int:
+    """Load what :func:`write_checkpoint` saved into the given objects and return its step; 0 when there is no file."""
+    if not path.exists():
+        return 0
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+    except SafetensorError as error:
+        raise UnusableCheckpoint(
+            f"The checkpoint {path} is damaged ({error}); delete it to start over."
+        ) from error
+    if metadata.get("fingerprint") != fingerprint:
+        raise UnusableCheckpoint(
+            f"The checkpoint {path} belongs to another configuration; restore that configuration or use another work folder."
+        )
+    for name, module in modules.items():
+        module.load_state_dict(_under(tensors, f"module.{name}."))
+    groups = optimizer.state_dict()["param_groups"]
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in _under(tensors, "optimizer.").items():
+        index, field = key.split(".", 1)
+        state.setdefault(int(index), {})[field] = value
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    if average is not None:
+        average.update(_under(tensors, "average."))
+    return int(metadata["step"])
+
+
+def fingerprint(*values: object) -> str:
+    """Canonical text of configuration values (JSON)."""
+    return json.dumps(values, sort_keys=True, default=str)
+
+
+def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

@@ -1,0 +1,92 @@
+"""Training configuration of a pocket model, read from TOML; unknown keys are refused."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mattebox_backend.pocket.errors import InvalidConfig
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class VaeConfig(_Section):
+    """Autoencoder: its channels and its training. ``crop`` pixels are used for the first ``crop_steps`` of every ``cycle`` steps, whole frames after."""
+
+    channels: tuple[int, ...] = (16, 32, 64, 64)
+    pool: int = Field(4096, gt=0)
+    steps: int = Field(3000, gt=0)
+    cycle: int = Field(1500, gt=0)
+    crop_steps: int = Field(1000, ge=0)
+    crop: int = Field(64, gt=0, multiple_of=8)
+    crop_batch: int = Field(32, gt=0)
+    frame_batch: int = Field(8, gt=0)
+    learning_rate: float = Field(2e-3, gt=0)
+    kl_weight: float = Field(2e-4, ge=0)
+
+
+class TextConfig(_Section):
+    """Text encoder."""
+
+    width: int = 96
+    layers: int = 2
+    heads: int = 4
+    length: int = Field(40, ge=8)
+
+
+class DenoiserConfig(_Section):
+    """UNet, the set of latents it is trained on, and its training with the text encoder."""
+
+    channels: tuple[int, ...] = (64, 128, 128)
+    attention: tuple[bool, ...] = (True, True, True)
+    layers: int = 1
+    heads: int = 4
+    train_frames: int = Field(24000, gt=0)
+    steps: int = Field(9000, gt=0)
+    batch: int = Field(16, gt=0)
+    learning_rate: float = Field(4e-4, gt=0)
+    warmup: int = Field(100, ge=0)
+    ema: float = Field(0.999, ge=0, lt=1)
+    empty_prompt_share: float = Field(0.1, ge=0, le=1)
+    bfloat16: bool = False
+
+
+class PocketSdConfig(_Section):
+    """Everything that decides the weights of ``pocket-sd``, but for the versions of the code and of its libraries."""
+
+    seed: int = 2026
+    size: int = Field(128, multiple_of=8)
+    checkpoint_every: int = Field(500, gt=0)
+    vae: VaeConfig = VaeConfig()
+    text: TextConfig = TextConfig()
+    denoiser: DenoiserConfig = DenoiserConfig()
+
+
+def shipped_config() -> str:
+    """The TOML of the configuration that ships."""
+    return (files("mattebox_backend.pocket") / "pocket-sd.toml").read_text(encoding="utf-8")
+
+
+def load_config(path: Path | None = None) -> PocketSdConfig:
+    """Read the configuration at ``path``, or the one that ships. Raises :class:`InvalidConfig` that names the key at fault."""
+    try:
+        text = shipped_config() if path is None else path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InvalidConfig(
+            f"The configuration {path} cannot be read ({error.strerror}); name a TOML file."
+        ) from error
+    try:
+        return PocketSdConfig.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidConfig(f"The configuration {path} is no valid TOML: {error}.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise InvalidConfig(
+            f"The configuration {path} has a wrong value at '{key}': {first['msg']}."
+        ) from error

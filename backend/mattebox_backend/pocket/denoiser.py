@@ -1,0 +1,177 @@
+"""Trains the pocket denoiser (UNet) and its text encoder on the set of latents."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from mattebox_backend.pocket.checkpoint import fingerprint, read_checkpoint, write_checkpoint
+from mattebox_backend.pocket.config import DenoiserConfig, PocketSdConfig
+from mattebox_backend.pocket.dataset import LatentSet
+from mattebox_backend.pocket.progress import RunLog
+from mattebox_backend.pocket.seeds import step_generator
+from mattebox_backend.pocket.text import build_text_encoder, token_ids
+
+REPORT_EVERY = 50
+SNR_LIMIT = 5.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TextToLatent:
+    """A denoiser with the encoder of its prompts."""
+
+    unet: UNet2DConditionModel
+    text_encoder: CLIPTextModel
+
+
+def build_denoiser(config: DenoiserConfig, context: int, latent_size: int) -> UNet2DConditionModel:
+    """An untrained UNet for ``latent_size`` x ``latent_size`` latents and a text encoder that is ``context`` wide."""
+    return UNet2DConditionModel(
+        sample_size=latent_size,
+        in_channels=4,
+        out_channels=4,
+        down_block_types=tuple("CrossAttnDownBlock2D" if on else "DownBlock2D" for on in config.attention),
+        up_block_types=tuple(
+            "CrossAttnUpBlock2D" if on else "UpBlock2D" for on in reversed(config.attention)
+        ),
+        block_out_channels=config.channels,
+        layers_per_block=config.layers,
+        cross_attention_dim=context,
+        attention_head_dim=config.heads,  # diffusers' name for the number of heads in this class
+        norm_num_groups=16,
+    )
+
+
+def build_scheduler() -> DDIMScheduler:
+    """The noise schedule of Stable Diffusion 1.5: 1000 levels, scaled linear, noise prediction."""
+    return DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        prediction_type="epsilon",
+    )
+
+
+def train_denoiser(
+    config: PocketSdConfig,
+    data: LatentSet,
+    tokenizer: CLIPTokenizer,
+    work: Path,
+    on_checkpoint: Callable[[int, TextToLatent], None] | None = None,
+) -> TextToLatent:
+    """Train in ``work``, or go on from the checkpoint there; returns the averaged weights.
+
+    The loss is the error of the predicted noise, weighted by min(SNR, 5) / SNR (Hang et al. 2023), so that the levels at which the layout
+    forms are learnt first. ``on_checkpoint`` gets the step and the averaged models at each checkpoint. The number of steps may change
+    between two runs; everything else must stay.
+    """
+    settings = config.denoiser
+    torch.manual_seed(config.seed + 1)
+    text_encoder = build_text_encoder(config.text, tokenizer)
+    unet = build_denoiser(settings, config.text.width, data.latents.shape[-1])
+    modules: dict[str, nn.Module] = {"unet": unet, "text": text_encoder}
+    parameters = [p for module in modules.values() for p in module.parameters()]
+    optimizer = torch.optim.AdamW(
+        parameters, lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
+    )
+    average = _state(modules)
+    mark = fingerprint(
+        "denoiser", config.model_dump(exclude={"checkpoint_every": True, "denoiser": {"steps"}})
+    )
+    checkpoint = work / "denoiser.safetensors"
+    start = read_checkpoint(checkpoint, mark, modules, optimizer, average)
+    empty = token_ids(tokenizer, [""])[0]
+    signal = build_scheduler().alphas_cumprod
+    log = RunLog(work / "progress.jsonl", "denoiser", settings.steps)
+    losses: list[float] = []
+    for step in range(start, settings.steps):
+        latents, tokens = _batch(data, settings, empty, np.random.default_rng((config.seed, 2, step)))
+        generator = step_generator(config.seed, 2, step)
+        levels = _stratified(settings.batch, len(signal), generator)
+        noise = torch.randn(latents.shape, generator=generator)
+        kept = signal[levels].view(-1, 1, 1, 1)
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate * _linear(step, settings.steps, settings.warmup)
+        with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
+            context = text_encoder(tokens).last_hidden_state
+            predicted = unet(kept.sqrt() * latents + (1 - kept).sqrt() * noise, levels, context).sample
+        ratio = (signal / (1 - signal))[levels]
+        errors = (predicted.float() - noise).square().mean(dim=(1, 2, 3))
+        loss = (errors * ratio.clamp(max=SNR_LIMIT) / ratio).mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        _update(average, modules, min(settings.ema, (1 + step) / (10 + step)))
+        losses.append(errors.mean().item())
+        if (step + 1) % REPORT_EVERY == 0 or step == start:
+            log.report(step + 1, noise_error=float(np.mean(losses)), loss=loss.item())
+            losses.clear()
+        if (step + 1) % config.checkpoint_every == 0 or step + 1 == settings.steps:
+            write_checkpoint(checkpoint, step + 1, mark, modules, optimizer, average)
+            if on_checkpoint is not None:
+                on_checkpoint(step + 1, _averaged(unet, text_encoder, average))
+    return _averaged(unet, text_encoder, average)
+
+
+def _batch(
+    data: LatentSet, settings: DenoiserConfig, empty: Tensor, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    chosen = rng.integers(len(data.latents), size=settings.batch)
+    forms = rng.integers(data.tokens.shape[1], size=settings.batch)
+    latents = torch.from_numpy(data.latents[chosen].astype(np.float32))
+    tokens = torch.from_numpy(data.tokens[chosen, forms].astype(np.int64))
+    tokens[torch.from_numpy(rng.random(settings.batch) < settings.empty_prompt_share)] = empty
+    return latents, tokens
+
+
+def _stratified(batch: int, levels: int, generator: torch.Generator) -> Tensor:
+    """One noise level out of each of ``batch`` equal parts of the schedule: less variance than independent draws."""
+    offsets = torch.rand(batch, generator=generator)
+    return ((torch.arange(batch) + offsets) / batch * levels).long().clamp(max=levels - 1)
+
+
+def _linear(step: int, steps: int, warmup: int) -> float:
+    return min(1.0, (step + 1) / max(1, warmup)) * max(0.0, 1 - step / steps)
+
+
+def _state(modules: dict[str, nn.Module]) -> dict[str, Tensor]:
+    return {
+        f"{name}.{key}": p.detach().clone()
+        for name, module in modules.items()
+        for key, p in module.named_parameters()
+    }
+
+
+@torch.no_grad()
+def _update(average: dict[str, Tensor], modules: dict[str, nn.Module], decay: float) -> None:
+    current = {f"{name}.{key}": p for name, module in modules.items() for key, p in module.named_parameters()}
+    names = list(average)
+    torch._foreach_lerp_([average[n] for n in names], [current[n] for n in names], 1 - decay)
+
+
+def _averaged(
+    unet: UNet2DConditionModel, text_encoder: CLIPTextModel, average: dict[str, Tensor]
+) -> TextToLatent:
+    models = {"unet": copy.deepcopy(unet), "text": copy.deepcopy(text_encoder)}
+    for name, module in models.items():
+        own = {
+            key.removeprefix(f"{name}."): value
+            for key, value in average.items()
+            if key.startswith(f"{name}.")
+        }
+        module.load_state_dict(own, strict=False)
+        module.eval().requires_grad_(False)
+    return TextToLatent(models["unet"], models["text"])

@@ -1,0 +1,94 @@
+"""The whole making of ``pocket-sd``, stage after stage; every stage goes on where an earlier run left it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import cv2
+from diffusers import AutoencoderKL
+from rich.console import Console
+from transformers import CLIPTokenizer
+
+from mattebox_backend.pocket.card import model_card
+from mattebox_backend.pocket.checkpoint import write_atomically
+from mattebox_backend.pocket.config import PocketSdConfig
+from mattebox_backend.pocket.dataset import latent_set
+from mattebox_backend.pocket.denoiser import TextToLatent, train_denoiser
+from mattebox_backend.pocket.export import export_pocket_sd
+from mattebox_backend.pocket.measure import ModelFigures, PocketSd, measure
+from mattebox_backend.pocket.sampling import contact_sheet, sample_frames
+from mattebox_backend.pocket.tokenizer import build_tokenizer
+from mattebox_backend.pocket.vae import train_vae
+
+SAMPLE_PROMPTS = (
+    "a red star",
+    "a blue circle on a gray background",
+    "a red circle and a blue circle on a black background",
+    "a green square left of a yellow square",
+    "a purple ring, an orange cross and a white triangle on a pink background with noise",
+    "a cyan square with a red dot",
+    "a brown background with checks",
+    "a white star above a green star on a brown background with a gradient",
+)
+
+
+def train_pocket_sd(
+    config: PocketSdConfig, config_text: str, work: Path, export: Path, captions: int, interim: Path | None
+) -> ModelFigures:
+    """Train in ``work``, measure on ``captions`` unseen captions, and write the model folder ``export``.
+
+    ``config_text`` is the TOML that ``config`` was read from; it travels with the weights. ``interim``, when given, is a model folder that
+    is rewritten at each checkpoint, for work that cannot wait. Pictures of fixed prompts go to ``work`` at each checkpoint.
+    """
+    console = Console()
+    tokenizer = build_tokenizer(config.text.length)
+    vae = train_vae(config, work)
+    data = latent_set(config, vae, tokenizer, work)
+    commit = _commit()
+
+    def on_checkpoint(step: int, models: TextToLatent) -> None:
+        _write_samples(work / f"samples-{step:06d}.png", vae, tokenizer, models)
+        if interim is not None:
+            export_pocket_sd(
+                interim,
+                vae,
+                tokenizer,
+                models,
+                {"README.md": model_card(config, commit, None), "training.toml": config_text},
+            )
+
+    models = train_denoiser(config, data, tokenizer, work, on_checkpoint)
+    console.print(f"Measuring on {captions} unseen captions.", highlight=False)
+    figures = measure(PocketSd(vae, tokenizer, models), captions)
+    figures_json = json.dumps({"commit": commit, **figures.as_dict()}, indent=1) + "\n"
+    write_atomically(work / "figures.json", figures_json.encode())
+    export_pocket_sd(
+        export,
+        vae,
+        tokenizer,
+        models,
+        {
+            "README.md": model_card(config, commit, figures),
+            "training.toml": config_text,
+            "figures.json": figures_json,
+        },
+    )
+    return figures
+
+
+def _write_samples(path: Path, vae: AutoencoderKL, tokenizer: CLIPTokenizer, models: TextToLatent) -> None:
+    frames = sample_frames(vae, tokenizer, models, SAMPLE_PROMPTS, seed=1, steps=20)
+    encoded = cv2.imencode(".png", cv2.cvtColor(contact_sheet(frames, 4), cv2.COLOR_RGB2BGR))[1]
+    write_atomically(path, encoded.tobytes())
+
+
+def _commit() -> str:
+    """The commit of the code that trains, or "unknown" outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return answer.stdout.strip()

@@ -1,0 +1,58 @@
+"""Pictures from prompts with a pocket model: plain classifier-free guidance over DDIM, to look at and to measure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from numpy.typing import NDArray
+from transformers import CLIPTokenizer
+
+from mattebox_backend.pocket.denoiser import TextToLatent, build_scheduler
+from mattebox_backend.pocket.text import embed
+
+
+@torch.no_grad()
+def sample_frames(
+    vae: AutoencoderKL,
+    tokenizer: CLIPTokenizer,
+    models: TextToLatent,
+    prompts: Sequence[str],
+    *,
+    seed: int,
+    steps: int = 25,
+    guidance: float = 5.0,
+) -> NDArray[np.uint8]:
+    """One frame per prompt, (N, H, W, 3) uint8 RGB. ``guidance`` is the standard scale s of ``e_u + s (e_c - e_u)``."""
+    scheduler = build_scheduler()
+    scheduler.set_timesteps(steps)
+    size = models.unet.config.sample_size
+    context = torch.cat(
+        [
+            embed(tokenizer, models.text_encoder, [""] * len(prompts)),
+            embed(tokenizer, models.text_encoder, prompts),
+        ]
+    )
+    latents = torch.randn((len(prompts), 4, size, size), generator=torch.Generator().manual_seed(seed))
+    for level in scheduler.timesteps:
+        noise = models.unet(torch.cat([latents, latents]), level, context).sample
+        without, given = noise.chunk(2)
+        latents = scheduler.step(without + guidance * (given - without), level, latents).prev_sample
+    pixels = torch.cat([vae.decode(part / vae.config.scaling_factor).sample for part in latents.split(8)])
+    frames = pixels.clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
+    return frames.permute(0, 2, 3, 1).numpy()
+
+
+def contact_sheet(frames: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
+    """Frames (N, H, W, 3) side by side in rows of ``columns``, black where the last row is short."""
+    count, height, width, channels = frames.shape
+    rows = -(-count // columns)
+    sheet = np.zeros((rows * columns, height, width, channels), np.uint8)
+    sheet[:count] = frames
+    return (
+        sheet.reshape(rows, columns, height, width, channels)
+        .swapaxes(1, 2)
+        .reshape(rows * height, columns * width, channels)
+    )
