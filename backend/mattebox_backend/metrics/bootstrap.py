@@ -21,7 +21,9 @@ class Interval:
 def bootstrap_interval(
     values: Sequence[float | None], *, level: float = 0.95, draws: int = 2000, seed: int = 0
 ) -> Interval | None:
-    """Percentile bootstrap (Efron) of the mean of ``values``; None values are left out, and the result is None when none remains."""
+    """Percentile bootstrap (Efron) of the mean of ``values``; None values are left out, and the result is
+    None when none remains.
+    """
     known = np.array([v for v in values if v is not None and np.isfinite(v)], float)
     if known.size == 0:
         return None

@@ -11,7 +11,9 @@ from mattebox_backend.metrics.fidelity import Frames, Mask, check_clips
 
 
 def boundary_band(mask: Mask, width: int = 2) -> NDArray[np.bool_]:
-    """Pixels at most ``width`` pixels from the edge of ``mask`` (F, H, W), on both sides; all False where the mask has no edge."""
+    """Pixels at most ``width`` pixels from the edge of ``mask`` (F, H, W), on both sides; all False where the
+    mask has no edge.
+    """
     if width < 1:
         raise MetricInputError(f"A boundary band of {width} pixels holds nothing; use at least 1.")
     inside = mask.astype(bool).astype(np.uint8)
@@ -20,7 +22,9 @@ def boundary_band(mask: Mask, width: int = 2) -> NDArray[np.bool_]:
 
 
 def boundary_error(frames: Frames, reference: Frames, mask: Mask, width: int = 2) -> float | None:
-    """E_bound (ROI-aware diffusion, eq. 6.2): mean squared error over the boundary band, values in [0, 1]; None when there is no edge."""
+    """E_bound (ROI-aware diffusion, eq. 6.2): mean squared error over the boundary band, values in [0, 1];
+    None when there is no edge.
+    """
     check_clips(frames, reference, mask)
     band = boundary_band(mask, width)
     if not band.any():

@@ -17,7 +17,9 @@ _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 
 def masked_psnr(frames: Frames, reference: Frames, mask: Mask) -> float | None:
-    """PSNR in dB over all channels of the pixels in ``mask``; infinite when they are equal, None when the mask is empty."""
+    """PSNR in dB over all channels of the pixels in ``mask``; infinite when they are equal, None when the
+    mask is empty.
+    """
     check_clips(frames, reference, mask)
     inside = mask.astype(bool)
     if not inside.any():
@@ -27,7 +29,9 @@ def masked_psnr(frames: Frames, reference: Frames, mask: Mask) -> float | None:
 
 
 def masked_ssim(frames: Frames, reference: Frames, mask: Mask) -> float | None:
-    """Mean SSIM (Wang et al. 2004; Gaussian window, sigma 1.5, per channel) over the pixels in ``mask``; None when it is empty."""
+    """Mean SSIM (Wang et al. 2004; Gaussian window, sigma 1.5, per channel) over the pixels in ``mask``; None
+    when it is empty.
+    """
     check_clips(frames, reference, mask)
     inside = mask.astype(bool)
     if not inside.any():
@@ -41,7 +45,9 @@ def masked_ssim(frames: Frames, reference: Frames, mask: Mask) -> float | None:
 
 
 def exact_share(frames: Frames, reference: Frames, mask: Mask) -> float | None:
-    """Share of the pixels in ``mask`` whose channels are all equal in both clips, in [0, 1]; None when the mask is empty."""
+    """Share of the pixels in ``mask`` whose channels are all equal in both clips, in [0, 1]; None when the
+    mask is empty.
+    """
     check_clips(frames, reference, mask)
     inside = mask.astype(bool)
     if not inside.any():

@@ -1,4 +1,6 @@
-"""What a viewer would say about an edit: is every object what it should be, where it should be, and free of its neighbours' colours."""
+"""What a viewer would say about an edit: is every object what it should be, where it should be, and free of
+its neighbours' colours.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,8 @@ def edit_accuracy(
 ) -> Accuracy:
     """How often the region ``masks[n]`` (F, H, W) holds ``targets[n]``, over all frames and regions.
 
-    A target with a part also needs the part's colour, counted under colour; a target without an object needs that none is seen.
+    A target with a part also needs the part's colour, counted under colour; a target without an object needs
+    that none is seen.
     """
     colour = shape = both = judged = 0
     for mask, target in zip(masks, targets, strict=True):
@@ -66,10 +69,11 @@ def placement(
     targets: Sequence[Target],
     background: BackgroundColour | None = None,
 ) -> float | None:
-    """VISOR-style placement: share of object pairs and frames for which both objects are seen and stand to each other as they should.
+    """VISOR-style placement: share of object pairs and frames for which both objects are seen and stand to
+    each other as they should.
 
-    ``centres[n]``: (F, 2), the true (x, y) of target n in pixels. A pair is judged along the axis on which its true centres differ more.
-    None when there are fewer than two objects.
+    ``centres[n]``: (F, 2), the true (x, y) of target n in pixels. A pair is judged along the axis on which
+    its true centres differ more. None when there are fewer than two objects.
     """
     wanted = [n for n, target in enumerate(targets) if target.colour is not None]
     pairs = [(a, b) for i, a in enumerate(wanted) for b in wanted[i + 1 :]]
@@ -98,7 +102,8 @@ def colour_leak(
     targets: Sequence[Target],
     background: BackgroundColour | None = None,
 ) -> float | None:
-    """Share of the pixels inside a region that carry the target colour of *another* region, mean over regions and frames, in [0, 1].
+    """Share of the pixels inside a region that carry the target colour of *another* region, mean over regions
+    and frames, in [0, 1].
 
     Regions whose neighbours have no colour of their own are left out; None when that leaves none.
     """
@@ -116,7 +121,8 @@ def colour_leak(
 
 
 def colour_unsteadiness(frames: Frames, masks: Sequence[Mask]) -> float | None:
-    """Standard deviation over the frames of a region's mean colour, in CIELAB units, mean over regions: what flickers or drifts.
+    """Standard deviation over the frames of a region's mean colour, in CIELAB units, mean over regions: what
+    flickers or drifts.
 
     None when no region is seen in two frames.
     """

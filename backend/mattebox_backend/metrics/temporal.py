@@ -11,10 +11,11 @@ from mattebox_backend.metrics.fidelity import Frames, Mask
 
 
 def temporal_gradient(frames: Frames, mask: Mask) -> float | None:
-    """G_temp (ROI-aware diffusion, eq. 6.1) over ``mask``: mean squared change from a frame to the next, values in [0, 1].
+    """G_temp (ROI-aware diffusion, eq. 6.1) over ``mask``: mean squared change from a frame to the next,
+    values in [0, 1].
 
-    The norm is a mean over the pixels that lie in the mask in both frames, so that regions of different sizes compare. None when there is
-    no such pixel.
+    The norm is a mean over the pixels that lie in the mask in both frames, so that regions of different sizes
+    compare. None when there is no such pixel.
     """
     if mask.shape != frames.shape[:3]:
         raise MetricInputError(
@@ -29,7 +30,8 @@ def temporal_gradient(frames: Frames, mask: Mask) -> float | None:
 
 
 def temporal_gradient_ratio(frames: Frames, reference: Frames, mask: Mask) -> float | None:
-    """G_temp of ``frames`` over that of ``reference`` inside ``mask``: above 1 is flicker that the reference does not have.
+    """G_temp of ``frames`` over that of ``reference`` inside ``mask``: above 1 is flicker that the reference
+    does not have.
 
     None when the mask is empty or the reference stands still there.
     """
@@ -42,10 +44,11 @@ def temporal_gradient_ratio(frames: Frames, reference: Frames, mask: Mask) -> fl
 def warp_error(
     frames: Frames, flow: NDArray[np.float32], occluded: NDArray[np.bool_], mask: Mask | None = None
 ) -> float | None:
-    """Warp-Err: mean squared difference, values in [0, 1], of each frame and the next one warped back by ``flow``.
+    """Warp-Err: mean squared difference, values in [0, 1], of each frame and the next one warped back by
+    ``flow``.
 
-    ``flow``: (F-1, H, W, 2) float32 pixels (dx, dy) from frame t to t+1, ``occluded``: (F-1, H, W) bool, left out. ``mask`` limits it to a
-    region of frame t. None when nothing is left to compare.
+    ``flow``: (F-1, H, W, 2) float32 pixels (dx, dy) from frame t to t+1, ``occluded``: (F-1, H, W) bool, left
+    out. ``mask`` limits it to a region of frame t. None when nothing is left to compare.
     """
     if flow.shape != (len(frames) - 1, *frames.shape[1:3], 2) or occluded.shape != flow.shape[:3]:
         raise MetricInputError(

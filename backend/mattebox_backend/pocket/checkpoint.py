@@ -1,4 +1,6 @@
-"""Training state on disk as safetensors: modules, averaged weights, AdamW moments, and the step; written atomically, never pickled."""
+"""Training state on disk as safetensors: modules, averaged weights, AdamW moments, and the step; written
+atomically, never pickled.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def write_checkpoint(
     optimizer: torch.optim.Optimizer,
     average: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Save everything that the next step needs. ``fingerprint`` names the configuration that the state belongs to."""
+    """Save everything that the next step needs. ``fingerprint`` names the configuration that the state
+    belongs to.
+    """
     tensors: dict[str, Tensor] = {}
     for name, module in modules.items():
         tensors |= {f"module.{name}.{key}": value for key, value in module.state_dict().items()}
@@ -57,7 +61,9 @@ def read_checkpoint(
     optimizer: torch.optim.Optimizer,
     average: dict[str, Tensor] | None = None,
 ) -> int:
-    """Load what :func:`write_checkpoint` saved into the given objects and return its step; 0 when there is no file."""
+    """Load what :func:`write_checkpoint` saved into the given objects and return its step; 0 when there is no
+    file.
+    """
     if not path.exists():
         return 0
     try:

@@ -16,7 +16,9 @@ class _Section(BaseModel):
 
 
 class VaeConfig(_Section):
-    """Autoencoder: its channels and its training. ``crop`` pixels are used for the first ``crop_steps`` of every ``cycle`` steps, whole frames after."""
+    """Autoencoder: its channels and its training. ``crop`` pixels are used for the first ``crop_steps`` of
+    every ``cycle`` steps, whole frames after.
+    """
 
     channels: tuple[int, ...] = (16, 32, 64, 64)
     pool: int = Field(4096, gt=0)
@@ -57,7 +59,9 @@ class DenoiserConfig(_Section):
 
 
 class PocketSdConfig(_Section):
-    """Everything that decides the weights of ``pocket-sd``, but for the versions of the code and of its libraries."""
+    """Everything that decides the weights of ``pocket-sd``, but for the versions of the code and of its
+    libraries.
+    """
 
     seed: int = 2026
     size: int = Field(128, multiple_of=8)
@@ -73,7 +77,9 @@ def shipped_config() -> str:
 
 
 def load_config(path: Path | None = None) -> PocketSdConfig:
-    """Read the configuration at ``path``, or the one that ships. Raises :class:`InvalidConfig` that names the key at fault."""
+    """Read the configuration at ``path``, or the one that ships. Raises :class:`InvalidConfig` that names the
+    key at fault.
+    """
     try:
         text = shipped_config() if path is None else path.read_text(encoding="utf-8")
     except OSError as error:

@@ -1,4 +1,6 @@
-"""The set that the denoiser learns from: latents of rendered frames, each with captions in several forms, encoded once."""
+"""The set that the denoiser learns from: latents of rendered frames, each with captions in several forms,
+encoded once.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ ENCODE_BATCH = 32
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LatentSet:
-    """``latents``: (N, 4, h, w) float16, scaled to unit variance. ``tokens``: (N, V, L) int16, V captions of each frame."""
+    """``latents``: (N, 4, h, w) float16, scaled to unit variance. ``tokens``: (N, V, L) int16, V captions of
+    each frame.
+    """
 
     latents: NDArray[np.float16]
     tokens: NDArray[np.int16]
@@ -71,7 +75,9 @@ def latent_set(config: PocketSdConfig, vae: AutoencoderKL, tokenizer: CLIPTokeni
 
 
 def _captions(scene: Scene, time: int, seed: int) -> list[str]:
-    """One caption per form, each naming the objects in an order of its own: only a relation may tell where things are."""
+    """One caption per form, each naming the objects in an order of its own: only a relation may tell where
+    things are.
+    """
     rng = np.random.default_rng((DENOISER_SEEDS, seed))
     return [
         caption(scene, time, form, order=rng.permutation(len(scene.objects)).tolist())

@@ -33,7 +33,9 @@ class TextToLatent:
 
 
 def build_denoiser(config: DenoiserConfig, context: int, latent_size: int) -> UNet2DConditionModel:
-    """An untrained UNet for ``latent_size`` x ``latent_size`` latents and a text encoder that is ``context`` wide."""
+    """An untrained UNet for ``latent_size`` x ``latent_size`` latents and a text encoder that is ``context``
+    wide.
+    """
     return UNet2DConditionModel(
         sample_size=latent_size,
         in_channels=4,
@@ -73,9 +75,9 @@ def train_denoiser(
 ) -> TextToLatent:
     """Train in ``work``, or go on from the checkpoint there; returns the averaged weights.
 
-    The loss is the error of the predicted noise, weighted by min(SNR, 5) / SNR (Hang et al. 2023), so that the levels at which the layout
-    forms are learnt first. ``on_checkpoint`` gets the step and the averaged models at each checkpoint. The number of steps may change
-    between two runs; everything else must stay.
+    The loss is the error of the predicted noise, weighted by min(SNR, 5) / SNR (Hang et al. 2023), so that
+    the levels at which the layout forms are learnt first. ``on_checkpoint`` gets the step and the averaged
+    models at each checkpoint. The number of steps may change between two runs; everything else must stay.
     """
     settings = config.denoiser
     torch.manual_seed(config.seed + 1)
@@ -138,7 +140,9 @@ def _batch(
 
 
 def _stratified(batch: int, levels: int, generator: torch.Generator) -> Tensor:
-    """One noise level out of each of ``batch`` equal parts of the schedule: less variance than independent draws."""
+    """One noise level out of each of ``batch`` equal parts of the schedule: less variance than independent
+    draws.
+    """
     offsets = torch.rand(batch, generator=generator)
     return ((torch.arange(batch) + offsets) / batch * levels).long().clamp(max=levels - 1)
 

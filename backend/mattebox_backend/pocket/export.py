@@ -1,4 +1,6 @@
-"""Writes a trained pocket model as a folder in diffusers' layout: float16 safetensors, loaded by the code that loads Stable Diffusion."""
+"""Writes a trained pocket model as a folder in diffusers' layout: float16 safetensors, loaded by the code
+that loads Stable Diffusion.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ from mattebox_backend.pocket.denoiser import TextToLatent, build_scheduler
 def export_pocket_sd(
     folder: Path, vae: AutoencoderKL, tokenizer: CLIPTokenizer, models: TextToLatent, notes: Mapping[str, str]
 ) -> None:
-    """Write ``folder`` with ``model_index.json``, one subfolder per component, and the files of ``notes`` (name to text).
+    """Write ``folder`` with ``model_index.json``, one subfolder per component, and the files of ``notes``
+    (name to text).
 
     The folder appears whole or not at all; one that stood there before is replaced.
     """

@@ -28,8 +28,10 @@ SAMPLE_BATCH = 20
 
 @dataclass(frozen=True, slots=True)
 class ModelFigures:
-    """Shares of the objects named in the captions that came out with the right colour, shape, and both; of the captions with the right
-    number of objects; and the mean PSNR (dB) of unseen frames through the autoencoder."""
+    """Shares of the objects named in the captions that came out with the right colour, shape, and both; of
+    the captions with the right number of objects; and the mean PSNR (dB) of unseen frames through the
+    autoencoder.
+    """
 
     captions: int
     objects: int
@@ -56,7 +58,9 @@ class PocketSd:
 
 
 def load_pocket_sd(folder: Path) -> PocketSd:
-    """Load ``folder`` (diffusers layout) in float32, without network. Raises :class:`PocketError` when it is no such folder."""
+    """Load ``folder`` (diffusers layout) in float32, without network. Raises :class:`PocketError` when it is
+    no such folder.
+    """
     if not (folder / "model_index.json").is_file():
         raise PocketError(
             f"{folder} holds no model_index.json; name a folder that mattebox-train pocket-sd wrote."
@@ -75,7 +79,9 @@ def load_pocket_sd(folder: Path) -> PocketSd:
 
 
 def measure(model: PocketSd, captions: int = 200, *, steps: int = 30, guidance: float = 5.0) -> ModelFigures:
-    """Sample one frame per caption of an unseen scene and let the recogniser judge it; send as many unseen frames through the VAE."""
+    """Sample one frame per caption of an unseen scene and let the recogniser judge it; send as many unseen
+    frames through the VAE.
+    """
     scenes = [sample_scene(MEASURE_SEEDS + n, SceneOptions(blooms=0)) for n in range(captions)]
     forms = list(CaptionForm)
     prompts = [caption(scene, 0, forms[n % len(forms)]) for n, scene in enumerate(scenes)]
@@ -112,7 +118,9 @@ def measure(model: PocketSd, captions: int = 200, *, steps: int = 30, guidance: 
 
 
 def match_objects(wanted: Sequence[SceneObject], seen: Sequence[Sighting]) -> tuple[int, int, int]:
-    """How many of ``wanted`` are seen with the right colour, the right shape, and both, under the best pairing of the two."""
+    """How many of ``wanted`` are seen with the right colour, the right shape, and both, under the best
+    pairing of the two.
+    """
     candidates: list[Sighting | None] = [*seen[: len(wanted) + 2], *[None] * len(wanted)]
     best = (0, 0, 0)
     for chosen in permutations(candidates, len(wanted)):

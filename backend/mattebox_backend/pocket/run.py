@@ -39,8 +39,9 @@ def train_pocket_sd(
 ) -> ModelFigures:
     """Train in ``work``, measure on ``captions`` unseen captions, and write the model folder ``export``.
 
-    ``config_text`` is the TOML that ``config`` was read from; it travels with the weights. ``interim``, when given, is a model folder that
-    is rewritten at each checkpoint, for work that cannot wait. Pictures of fixed prompts go to ``work`` at each checkpoint.
+    ``config_text`` is the TOML that ``config`` was read from; it travels with the weights. ``interim``, when
+    given, is a model folder that is rewritten at each checkpoint, for work that cannot wait. Pictures of
+    fixed prompts go to ``work`` at each checkpoint.
     """
     console = Console()
     tokenizer = build_tokenizer(config.text.length)

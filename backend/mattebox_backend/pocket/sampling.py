@@ -1,4 +1,6 @@
-"""Pictures from prompts with a pocket model: plain classifier-free guidance over DDIM, to look at and to measure."""
+"""Pictures from prompts with a pocket model: plain classifier-free guidance over DDIM, to look at and to
+measure.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def sample_frames(
     steps: int = 25,
     guidance: float = 5.0,
 ) -> NDArray[np.uint8]:
-    """One frame per prompt, (N, H, W, 3) uint8 RGB. ``guidance`` is the standard scale s of ``e_u + s (e_c - e_u)``."""
+    """One frame per prompt, (N, H, W, 3) uint8 RGB. ``guidance`` is the standard scale s of ``e_u + s (e_c -
+    e_u)``.
+    """
     scheduler = build_scheduler()
     scheduler.set_timesteps(steps)
     size = models.unet.config.sample_size

@@ -1,4 +1,6 @@
-"""Ranges of scene seeds, so that what a model is measured on was never trained on; and a generator per training step."""
+"""Ranges of scene seeds, so that what a model is measured on was never trained on; and a generator per
+training step.
+"""
 
 from __future__ import annotations
 

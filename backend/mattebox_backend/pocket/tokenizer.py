@@ -1,4 +1,6 @@
-"""A CLIP tokenizer over the world's own words: each of them is one token, any other word falls apart into its letters."""
+"""A CLIP tokenizer over the world's own words: each of them is one token, any other word falls apart into its
+letters.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,8 @@ def world_words() -> tuple[str, ...]:
 def build_tokenizer(length: int) -> CLIPTokenizer:
     """A tokenizer that pads and truncates to ``length`` tokens.
 
-    Its vocabulary holds the 256 byte letters, the same at the end of a word, and the merges that lead to each whole word.
+    Its vocabulary holds the 256 byte letters, the same at the end of a word, and the merges that lead to each
+    whole word.
     """
     letters = list(bytes_to_unicode().values())
     vocabulary = [*letters, *(letter + "</w>" for letter in letters)]

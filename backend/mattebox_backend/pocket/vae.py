@@ -41,8 +41,9 @@ def build_vae(config: VaeConfig, size: int) -> AutoencoderKL:
 def train_vae(config: PocketSdConfig, work: Path) -> AutoencoderKL:
     """Train the autoencoder in ``work``, or go on from its checkpoint there; returns it in evaluation mode.
 
-    The loss is L1 + 2 x MSE of the reconstruction, L1 of its differences between neighbours (which keeps corners sharp), and a light KL
-    term. The learning rate falls along a cosine once per cycle; in each cycle the first steps see crops, the others whole frames. The scaling factor makes the latents of unit variance.
+    The loss is L1 + 2 x MSE of the reconstruction, L1 of its differences between neighbours (which keeps
+    corners sharp), and a light KL term. The learning rate falls along a cosine once per cycle; in each cycle
+    the first steps see crops, the others whole frames. The scaling factor makes the latents of unit variance.
     """
     settings = config.vae
     torch.manual_seed(config.seed)

@@ -50,8 +50,8 @@ def caption(
 ) -> str:
     """Global caption of ``scene`` as it looks at ``time`` (frames).
 
-    Objects are named in ``order`` (their indices), or in reading order: from left to right by their centres. A scene without objects
-    is captioned by its background.
+    Objects are named in ``order`` (their indices), or in reading order: from left to right by their centres.
+    A scene without objects is captioned by its background.
     """
     if not scene.objects:
         return background_phrase(scene.background)
@@ -73,7 +73,9 @@ def caption(
 
 
 def _relation(scene: Scene, dx: float, dy: float) -> str | None:
-    """Where the first object lies as seen from the second, which is ``(dx, dy)`` pixels away; None when that is not clear."""
+    """Where the first object lies as seen from the second, which is ``(dx, dy)`` pixels away; None when that
+    is not clear.
+    """
     if max(abs(dx), abs(dy)) < RELATION_GAP * min(scene.width, scene.height) / 128:
         return None
     if abs(dx) >= abs(dy):

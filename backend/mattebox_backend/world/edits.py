@@ -1,4 +1,6 @@
-"""Edits of a scene: values that turn a scene into the scene as it should be after the edit, from which the true edited clip is rendered."""
+"""Edits of a scene: values that turn a scene into the scene as it should be after the edit, from which the
+true edited clip is rendered.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +80,8 @@ SceneEdit: TypeAlias = Recolour | Reshape | Swap | SetPart | RemovePart | Remove
 def edit_scene(scene: Scene, edits: Iterable[SceneEdit]) -> Scene:
     """The true scene after ``edits``, applied in order.
 
-    Raises :class:`InvalidScene` for an object that is not there. Indices count in the scene as it was given: removals come last.
+    Raises :class:`InvalidScene` for an object that is not there. Indices count in the scene as it was given:
+    removals come last.
     """
     removed: set[int] = set()
     for edit in edits:

@@ -1,4 +1,5 @@
-"""Names what is in a picture of the world, without weights: colour by the nearest palette entry in CIELAB, shape by template overlap.
+"""Names what is in a picture of the world, without weights: colour by the nearest palette entry in CIELAB,
+shape by template overlap.
 
 Works on true renders and on the softer pictures of a pocket model alike.
 """
@@ -49,7 +50,9 @@ _TURNS = {Shape.SQUARE: 4, Shape.TRIANGLE: 3, Shape.STAR: 5, Shape.CROSS: 4}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sighting:
-    """One object that was seen: its look, its centre in pixels, its silhouette (H, W) bool, and ``fit``, the overlap with its shape."""
+    """One object that was seen: its look, its centre in pixels, its silhouette (H, W) bool, and ``fit``, the
+    overlap with its shape.
+    """
 
     shape: Shape
     colour: Colour
@@ -65,8 +68,8 @@ def recognise(
 ) -> list[Sighting]:
     """Every object in ``frame`` (H, W, 3) uint8 RGB, largest first.
 
-    ``background`` names the background when it is known, which helps where an object is close to another background colour. ``within``
-    (H, W) bool limits the search to a region.
+    ``background`` names the background when it is known, which helps where an object is close to another
+    background colour. ``within`` (H, W) bool limits the search to a region.
     """
     height, width = frame.shape[:2]
     large = cv2.resize(frame, (width * SCALE, height * SCALE), interpolation=cv2.INTER_LINEAR)
@@ -88,7 +91,9 @@ def recognise(
 def recognise_region(
     frame: NDArray[np.uint8], region: Bools, background: BackgroundColour | None = None, margin: int = 3
 ) -> Sighting | None:
-    """The object that fills ``region`` (H, W) bool of ``frame``, grown by ``margin`` pixels; None when there is none."""
+    """The object that fills ``region`` (H, W) bool of ``frame``, grown by ``margin`` pixels; None when there
+    is none.
+    """
     size = 2 * margin + 1
     grown = cv2.dilate(
         region.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
@@ -100,7 +105,9 @@ def recognise_region(
 def colour_shares(
     frame: NDArray[np.uint8], region: Bools, background: BackgroundColour | None = None
 ) -> dict[Colour, float]:
-    """For each colour, the share of the pixels of ``region`` (H, W) bool that have it; all zero when the region is empty."""
+    """For each colour, the share of the pixels of ``region`` (H, W) bool that have it; all zero when the
+    region is empty.
+    """
     labels = _classify(frame, background)[region]
     count = max(1, labels.size)
     return {colour: float(np.count_nonzero(labels == n)) / count for n, colour in enumerate(_COLOURS)}
@@ -113,7 +120,8 @@ def nearest_colour(rgb: NDArray[np.floating]) -> Colour:
 
 
 def match_shape(silhouette: Bools, part: PartKind | None = None) -> tuple[Shape, float]:
-    """The shape that overlaps ``silhouette`` (H, W) bool best, over all rotations, and that overlap (soft IoU, in [0, 1]).
+    """The shape that overlaps ``silhouette`` (H, W) bool best, over all rotations, and that overlap (soft
+    IoU, in [0, 1]).
 
     With ``part``, the silhouette is what a part of that kind leaves of its object.
     """
@@ -146,7 +154,9 @@ def _explain(labels: NDArray[np.int8], spot: Bools, least: float, scale: int) ->
 
 
 def _with_part(labels: NDArray[np.int8], spot: Bools, main: int, second: int, scale: int) -> Sighting | None:
-    """``spot`` as an object of colour ``main`` with a part of colour ``second``; None when that does not sit in the middle."""
+    """``spot`` as an object of colour ``main`` with a part of colour ``second``; None when that does not sit
+    in the middle.
+    """
     body, part = spot & (labels == main), spot & (labels == second)
     away = np.mean(np.nonzero(body), axis=1) - np.mean(np.nonzero(part), axis=1)
     if np.hypot(*away) > OFF_CENTRE * np.sqrt(np.count_nonzero(spot) / pi):
@@ -180,7 +190,9 @@ def _spots(mask: Bools, least: float) -> Iterable[Bools]:
 
 
 def _filled(mask: Bools) -> Bools:
-    """``mask`` with its holes and narrow gaps, so that a dot in a ring or the halves beside a stripe belong together."""
+    """``mask`` with its holes and narrow gaps, so that a dot in a ring or the halves beside a stripe belong
+    together.
+    """
     closed = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
     outlines, _ = cv2.findContours(closed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return cv2.drawContours(np.zeros(mask.shape, np.uint8), outlines, -1, 1, cv2.FILLED).astype(bool)

@@ -26,9 +26,10 @@ NOISE_CELL = 16
 class Rendered:
     """A rendered scene with its ground truth.
 
-    ``frames``: (F, H, W, 3) uint8 RGB. ``masks``: (N, F, H, W) uint8, 255 where object n is seen. ``parts``: likewise for the part of
-    object n, zero where it has none. ``flow``: (F-1, H, W, 2) float32, (dx, dy) in pixels from frame t to t+1. ``occluded``:
-    (F-1, H, W) bool, where the point that is seen at t is hidden or out of the frame at t+1.
+    ``frames``: (F, H, W, 3) uint8 RGB. ``masks``: (N, F, H, W) uint8, 255 where object n is seen. ``parts``:
+    likewise for the part of object n, zero where it has none. ``flow``: (F-1, H, W, 2) float32, (dx, dy) in
+    pixels from frame t to t+1. ``occluded``: (F-1, H, W) bool, where the point that is seen at t is hidden or
+    out of the frame at t+1.
     """
 
     frames: Frame

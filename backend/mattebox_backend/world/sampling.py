@@ -17,9 +17,10 @@ _TRIES = 60
 class SceneOptions:
     """What a sampled scene may hold.
 
-    ``objects`` and the shares are probabilities: ``counts[n]`` that a scene has n objects, ``parts`` and ``blooms`` per object,
-    ``same_shape`` that all objects of a scene share one shape, ``panning`` that the background moves, ``crowding`` that objects may
-    overlap. ``radius[n]`` is the range of sizes (pixels at a frame of 128) for n objects.
+    ``objects`` and the shares are probabilities: ``counts[n]`` that a scene has n objects, ``parts`` and
+    ``blooms`` per object, ``same_shape`` that all objects of a scene share one shape, ``panning`` that the
+    background moves, ``crowding`` that objects may overlap. ``radius[n]`` is the range of sizes (pixels at a
+    frame of 128) for n objects.
     """
 
     counts: tuple[float, ...] = (0.04, 0.36, 0.42, 0.18)
@@ -110,7 +111,9 @@ def _places(
     height: int,
     frames: int,
 ) -> list[tuple[float, float]]:
-    """Starting centres that keep the objects ``apart`` (share of the sum of their radii) over the clip, as well as can be found."""
+    """Starting centres that keep the objects ``apart`` (share of the sum of their radii) over the clip, as
+    well as can be found.
+    """
     best: list[tuple[float, float]] = []
     best_gap = -np.inf
     for _ in range(_TRIES):

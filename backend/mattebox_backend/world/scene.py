@@ -1,6 +1,7 @@
 """What a scene holds: objects, motions, background. Pure values with a JSON round trip.
 
-Lengths are pixels of the scene's own frame, angles are radians, times are frames. ``x`` grows to the right and ``y`` downwards.
+Lengths are pixels of the scene's own frame, angles are radians, times are frames. ``x`` grows to the right
+and ``y`` downwards.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ SCENE_VERSION = 1
 class Motion:
     """Path of an object.
 
-    ``velocity`` (pixels per frame) is for LINEAR, ``radius`` (pixels) for ORBIT, ``rate`` (radians per frame) for ORBIT, SPIN and
-    PULSE, ``amplitude`` (share of the size) for PULSE, ``phase`` (radians) for ORBIT and PULSE.
+    ``velocity`` (pixels per frame) is for LINEAR, ``radius`` (pixels) for ORBIT, ``rate`` (radians per frame)
+    for ORBIT, SPIN and PULSE, ``amplitude`` (share of the size) for PULSE, ``phase`` (radians) for ORBIT and
+    PULSE.
     """
 
     kind: MotionKind = MotionKind.STILL
@@ -71,7 +73,9 @@ class Pose:
 
 @dataclass(frozen=True, slots=True)
 class SceneObject:
-    """One object. ``size`` is the radius of its circumscribed circle in pixels; objects later in a scene lie on top."""
+    """One object. ``size`` is the radius of its circumscribed circle in pixels; objects later in a scene lie
+    on top.
+    """
 
     shape: Shape
     colour: Colour
@@ -111,7 +115,9 @@ class SceneObject:
 
 @dataclass(frozen=True, slots=True)
 class Background:
-    """Colour and pattern behind the objects; ``pan`` is its movement in pixels per frame, ``seed`` draws the noise."""
+    """Colour and pattern behind the objects; ``pan`` is its movement in pixels per frame, ``seed`` draws the
+    noise.
+    """
 
     colour: BackgroundColour
     pattern: Pattern = Pattern.PLAIN

@@ -1,4 +1,6 @@
-"""Signed distances to the outlines of the world's shapes, in a unit frame where the circumscribed circle has radius 1."""
+"""Signed distances to the outlines of the world's shapes, in a unit frame where the circumscribed circle has
+radius 1.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ STRIPE_HALF = 0.19
 
 
 def signed_distance(shape: Shape, u: Field, v: Field) -> Field:
-    """Distance of points ``(u, v)`` (any one shape, float32, unit frame) to the outline of ``shape``: negative inside.
+    """Distance of points ``(u, v)`` (any one shape, float32, unit frame) to the outline of ``shape``:
+    negative inside.
 
     Exact for circle and ring; for the polygons it is the exact distance to the nearest edge.
     """
@@ -32,7 +35,9 @@ def signed_distance(shape: Shape, u: Field, v: Field) -> Field:
 
 
 def part_distance(kind: PartKind, u: Field, v: Field) -> Field:
-    """Distance of points ``(u, v)`` to the outline of a part, negative inside, in the frame of the object that carries it."""
+    """Distance of points ``(u, v)`` to the outline of a part, negative inside, in the frame of the object
+    that carries it.
+    """
     if kind is PartKind.DOT:
         return np.hypot(u, v) - np.float32(DOT_RADIUS)
     return np.abs(v) - np.float32(STRIPE_HALF)
