@@ -116,13 +116,20 @@ def _start(
     try:
         card = _await_card(process, where, begins, timeout, waiting)
     except BaseException:
-        if process.poll() is None:
-            process.terminate()
-            process.wait(10)
+        _end(process)
         raise
     # The backend outlives this process; while both live, its end must not leave a zombie.
     threading.Thread(target=process.wait, name="mattebox-backend-reaper", daemon=True).start()
     return card
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _spawn(command: list[str], log: IO[bytes], folder: Path) -> subprocess.Popen[bytes]:
