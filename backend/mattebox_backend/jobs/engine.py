@@ -5,7 +5,6 @@ The queue knows nothing of torch: importing it takes seconds, and a backend has 
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -113,7 +112,7 @@ class RenderEngine:
             monitor=monitor,
             write=write,
         )
-        return dataclasses.asdict(report)
+        return report.to_json()
 
     def release(self) -> None:
         gc.collect()

@@ -7,17 +7,17 @@ from collections.abc import Callable, Mapping
 
 from mattebox_backend.jobs.values import Progress
 
-# Shares of a render of the pocket model on a CPU: until a job of the same recipe has been measured.
+# Shares of a render of the pocket model on a CPU: until a job of the same recipe has been measured. In order.
 DEFAULT_SECONDS: Mapping[str, float] = {
-    "decode": 0.02,
-    "masks": 0.01,
     "load": 0.05,
+    "masks": 0.01,
+    "decode": 0.02,
     "encode": 0.05,
     "invert": 0.30,
     "sample": 0.45,
-    "decode_latents": 0.07,
-    "composite": 0.03,
-    "measure": 0.02,
+    "decode_latents": 0.0,
+    "composite": 0.11,
+    "measure": 0.01,
 }
 
 _ENOUGH_TO_JUDGE = 0.02
@@ -27,53 +27,52 @@ _ENOUGH_TO_JUDGE = 0.02
 class Estimate:
     """Turns (stage, step, of) into a fraction that never falls and a remaining time.
 
-    stage_seconds: what each stage took in an earlier job of the same recipe; only the proportions count. A stage that is
-    skipped (a cached inversion, a resumed job) takes its share with it: it is done as soon as a later one begins.
+    stage_seconds: what each stage took in an earlier job of the same recipe; only the proportions count. reached:
+    the fraction at which a resumed job begins. A stage that is skipped (a cached inversion, a resumed job) takes
+    its share with it: it is done as soon as a later one begins.
     """
 
     def __init__(
-        self, stage_seconds: Mapping[str, float], *, clock: Callable[[], float] = time.monotonic
+        self,
+        stage_seconds: Mapping[str, float],
+        *,
+        reached: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        known = {**DEFAULT_SECONDS, **stage_seconds}
+        known = dict(stage_seconds) if sum(stage_seconds.values()) > 0 else dict(DEFAULT_SECONDS)
         total = sum(known.values())
         self._shares = {stage: seconds / total for stage, seconds in known.items()}
-        self._order = list(DEFAULT_SECONDS)
         self._clock = clock
-        self._fraction = 0.0
+        self._fraction = reached
         self._stage = ""
         self._first_step = 0
-        self._stage_began = 0.0
-        self._measured_seconds = 0.0
-        self._measured_share = 0.0
+        self._last = clock()
         self.seconds: dict[str, float] = {}
 
     def at(self, stage: str, step: int, of: int) -> Progress:
         """step: finished steps of the stage, 0 … of."""
         now = self._clock()
+        spent, self._last = now - self._last, now
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
         if stage != self._stage:
-            self._stage, self._first_step, self._stage_began = stage, step, now
-            self._measured_seconds = sum(self.seconds.values())
-            self._measured_share = sum(self._share(done) for done in self.seconds)
-        elapsed = now - self._stage_began
-        self.seconds[stage] = elapsed
-        share, done = self._share(stage), min(step, of) / of if of > 0 else 1.0
-        before = sum(self._share(earlier) for earlier in self._earlier(stage))
+            self._stage, self._first_step = stage, max(step - 1, 0)
+        share = self._shares.get(stage, 0.0)
+        done = min(step, of) / of if of > 0 else 1.0
+        before = sum(self._shares.get(earlier, 0.0) for earlier in _before(stage))
         self._fraction = max(self._fraction, min(before + share * done, 1.0))
-        return Progress(stage, step, of, self._remaining(step, of, elapsed, share, before), self._fraction)
+        left = share * (1 - done) + max(1.0 - before - share, 0.0)
+        return Progress(stage, step, of, self._seconds_for(left, step, of), self._fraction)
 
-    def _remaining(self, step: int, of: int, elapsed: float, share: float, before: float) -> float | None:
-        worked = max(step - self._first_step, 0) / of if of > 0 else 0.0
-        measured_share = self._measured_share + share * worked
-        if measured_share < _ENOUGH_TO_JUDGE:
+    def _seconds_for(self, left: float, step: int, of: int) -> float | None:
+        """How long a share of the job takes, at the speed measured so far; None while that says too little."""
+        worked = sum(self._shares.get(stage, 0.0) for stage in self.seconds if stage != self._stage)
+        if of > 0:
+            worked += self._shares.get(self._stage, 0.0) * max(step - self._first_step, 0) / of
+        if worked < _ENOUGH_TO_JUDGE:
             return None
-        speed = (self._measured_seconds + elapsed) / measured_share
-        later = max(1.0 - before - share, 0.0) * speed
-        here = share * speed if worked == 0 else elapsed / worked
-        left = 1 - min(step, of) / of if of > 0 else 0.0
-        return max(here * left + later, 0.0)
+        return left * sum(self.seconds.values()) / worked
 
-    def _share(self, stage: str) -> float:
-        return self._shares.get(stage, 0.0)
 
-    def _earlier(self, stage: str) -> list[str]:
-        return self._order[: self._order.index(stage)] if stage in self._order else []
+def _before(stage: str) -> list[str]:
+    order = list(DEFAULT_SECONDS)
+    return order[: order.index(stage)] if stage in order else []

@@ -27,7 +27,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             progress TEXT,
             cancel_requested INTEGER NOT NULL DEFAULT 0,
             deaths INTEGER NOT NULL DEFAULT 0,
-            death_at TEXT NOT NULL DEFAULT ''
+            died_at REAL NOT NULL DEFAULT -1
         )""",
         "CREATE INDEX jobs_by_state ON jobs (state, number)",
         "CREATE TABLE edits (job TEXT PRIMARY KEY REFERENCES jobs (id) ON DELETE CASCADE, data BLOB NOT NULL)",

@@ -149,8 +149,8 @@ class JobStore:
     def pick_up(self, *, give_up_after: int = 3) -> list[Job]:
         """Puts every job that an earlier backend left unfinished back into the queue; returns those.
 
-        A job that was being cancelled is cancelled. One during which the backend died `give_up_after` times at the
-        same step is failed instead: it would kill this backend too.
+        A job that was being cancelled is cancelled. One during which the backend died `give_up_after` times
+        without getting any further is failed instead: it would kill this backend too.
         """
         with self._reading() as database:
             rows = database.execute(
@@ -159,21 +159,15 @@ class JobStore:
             ).fetchall()
         picked: list[Job] = []
         for row in rows:
-            died, job = row["state"] == JobState.RUNNING, row["id"]
-            place = _place(row["progress"])
-            deaths = (row["deaths"] + 1 if row["death_at"] == place else 1) if died else 0
+            died, job = row["state"] == JobState.RUNNING, _job(row)
+            reached = 0.0 if job.progress is None else job.progress.fraction
+            deaths = (row["deaths"] + 1 if reached <= row["died_at"] else 1) if died else 0
             if row["cancel_requested"]:
-                self.cancelled(job)
+                self.cancelled(job.id)
             elif deaths >= give_up_after:
-                where = f" at {place}" if place else ""
-                self.fail(
-                    job,
-                    f"The backend died {deaths} times{where} while rendering this job, so it will not be tried again. "
-                    "See the backend's log; a smaller range or size may fit into memory.",
-                    "internal",
-                )
+                self.fail(job.id, _hopeless(job, deaths), "internal")
             else:
-                picked.append(self._resume(job, deaths, place))
+                picked.append(self._resume(job.id, deaths, reached))
         return picked
 
     def clip_at(self, path: str, fingerprint: str) -> str | None:
@@ -225,11 +219,11 @@ class JobStore:
             database.executemany("DELETE FROM jobs WHERE id = ?", [(row["id"],) for row in rows])
         return [str(row["id"]) for row in rows]
 
-    def _resume(self, job: str, deaths: int, place: str) -> Job:
+    def _resume(self, job: str, deaths: int, reached: float) -> Job:
         with self._writing() as database:
             database.execute(
-                "UPDATE jobs SET state = ?, resumes = resumes + 1, deaths = ?, death_at = ? WHERE id = ?",
-                (JobState.QUEUED, deaths, place, job),
+                "UPDATE jobs SET state = ?, resumes = resumes + 1, deaths = ?, died_at = ? WHERE id = ?",
+                (JobState.QUEUED, deaths, reached, job),
             )
             return self._say_state(database, job)
 
@@ -310,11 +304,13 @@ def _progress(body: str) -> Progress:
     return Progress(**json.loads(body))
 
 
-def _place(progress: str | None) -> str:
-    if progress is None:
-        return ""
-    at = _progress(progress)
-    return f"{at.stage} step {at.step} of {at.of}"
+def _hopeless(job: Job, deaths: int) -> str:
+    at = job.progress
+    where = f" (last seen in stage {at.stage}, step {at.step} of {at.of})" if at is not None else ""
+    return (
+        f"The backend died {deaths} times while rendering this job{where}, so it will not be tried again. "
+        "See the backend's log; a smaller range or size may fit into memory."
+    )
 
 
 def _job(row: sqlite3.Row) -> Job:

@@ -138,7 +138,8 @@ class Worker(threading.Thread):
         clip = self._clips.find(job.clip)
         edit, message = self._read_edit(stored, clip)
         recipe = f"{edit.method}|{edit.backbone}"
-        estimate = Estimate(self._store.stage_seconds(recipe))
+        reached = 0.0 if job.progress is None else job.progress.fraction
+        estimate = Estimate(self._store.stage_seconds(recipe), reached=reached)
         monitor = JobMonitor(
             job.id,
             self._store,
@@ -159,7 +160,8 @@ class Worker(threading.Thread):
             )
             _require_all_frames(draft, edit)
             draft.commit(_take(job, edit, clip, message), edit, {**report, "take": job.id})
-        self._store.remember_stage_seconds(recipe, estimate.seconds)
+        if not report.get("inversion_cached") and not job.resumes:  # else what was skipped would count as quick
+            self._store.remember_stage_seconds(recipe, estimate.seconds)
 
 
 class _Ending:

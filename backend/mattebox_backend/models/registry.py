@@ -60,7 +60,7 @@ class ModelRegistry:
                 return path
             raise UnknownModel(f"There is no model folder at {path}; check the path of the backbone.")
         for folder in (shipped_folder(), *self._folders):
-            if _is_plain(model) and (folder / model / _INDEX).is_file():
+            if _is_plain(model) and _is_model(folder / model):
                 return folder / model
         if model.count("/") == 1 and not model.startswith((".", "/", "~")):
             return model
@@ -95,7 +95,7 @@ class ModelRegistry:
             if not folder.is_dir():
                 continue
             for path in sorted(folder.iterdir()):
-                if (path / _INDEX).is_file():
+                if _is_model(path):
                     found[path.name] = _entry(path.name, path)
         return sorted(found.values(), key=lambda entry: entry.id)
 
@@ -126,24 +126,33 @@ def _is_plain(model: str) -> bool:
     return "/" not in model and "\\" not in model and model not in (".", "..")
 
 
+def _is_model(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in (_INDEX, "unet/config.json", "transformer/config.json"))
+
+
 def _entry(name: str, folder: Path) -> ModelEntry:
     try:
-        index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
-        pipeline = str(index["_class_name"])
+        pipeline = _pipeline(folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
         return ModelEntry(name, "", str(folder), False, f"{folder / _INDEX} cannot be read ({error})")
-    family = _FAMILIES.get(pipeline, pipeline)
-    note = _fault(folder, index)
-    return ModelEntry(name, family, str(folder), not note, note)
+    note = _fault(folder)
+    return ModelEntry(name, _FAMILIES.get(pipeline, pipeline), str(folder), not note, note)
 
 
-def _fault(folder: Path, index: dict[str, object]) -> str:
+def _pipeline(folder: Path) -> str:
+    """The name of the diffusers pipeline that the folder was saved from; a guess where it does not say."""
+    index = folder / _INDEX
+    if index.is_file():
+        return str(json.loads(index.read_text(encoding="utf-8"))["_class_name"])
+    return "StableDiffusionPipeline" if (folder / "unet").is_dir() else "transformer"
+
+
+def _fault(folder: Path) -> str:
     """Why a model cannot be loaded, as far as its files say; empty when nothing speaks against it."""
     for component in ("unet", "transformer", "vae", "text_encoder"):
-        if component not in index:
+        if not (folder / component).is_dir() or any((folder / component).glob("*.safetensors")):
             continue
-        if not any((folder / component).glob("*.safetensors")):
-            pickled = any((folder / component).glob("*.bin"))
-            what = "only pickled weights, which are never loaded" if pickled else "no weights"
-            return f"{component} has {what}; it needs safetensors"
+        pickled = any((folder / component).glob("*.bin"))
+        what = "only pickled weights, which are never loaded" if pickled else "no weights"
+        return f"{component} has {what}; it needs safetensors"
     return ""

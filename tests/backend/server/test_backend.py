@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import socket
+import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +16,17 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
-from mattebox_backend.server.backend import Backend
+from mattebox_backend.cli import app
+from mattebox_backend.errors import InvalidSettings
+from mattebox_backend.server.addresses import Listen
+from mattebox_backend.server.backend import Backend, Options
 from mattebox_backend.settings import Settings
 from mattebox_media.reader import open_clip
 from mattebox_proto.channel import Address, open_channel
 from mattebox_proto.client import Client, Endpoint
+from mattebox_proto.discovery import read_card
 from mattebox_proto.errors import (
     BackendFailed,
     BadMedia,
@@ -28,6 +36,7 @@ from mattebox_proto.errors import (
     Unauthorised,
 )
 from mattebox_proto.mattebox.v1 import clips_pb2, clips_pb2_grpc, edit_pb2, jobs_pb2, system_pb2, system_pb2_grpc
+from mattebox_proto.paths import Folders
 from mattebox_proto.version import CONTRACT
 
 MakeEdit = Callable[..., edit_pb2.Edit]
@@ -392,3 +401,70 @@ def test_a_fault_in_a_method_is_one_sentence_with_the_log(
     monkeypatch.setattr(backend._takes, "takes", broken)
     with pytest.raises(BackendFailed, match=r"answering ListTakes \(ZeroDivisionError: oops\).*backend\.log"):
         client.takes()
+
+
+def test_socket_card_and_folder_are_for_this_user_alone(backend: Backend, home: Folders) -> None:
+    for path, mode in ((home.run, 0o700), (home.backend_file, 0o600), (home.run / "backend.sock", 0o600)):
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+    assert backend.addresses == [f"unix://{home.run / 'backend.sock'}"]
+
+
+def test_loopback_tcp_serves_like_a_socket(start: Callable[..., Backend], home: Folders) -> None:
+    backend = start(Options(listen=Listen.parse("127.0.0.1:0")))
+    host, _, port = backend.addresses[0].partition(":")
+    assert host == "127.0.0.1"
+    assert int(port) > 0
+    card = read_card(home.backend_file)
+    assert card is not None
+    assert card.address == backend.addresses[0]
+    with Client.connect(Endpoint(card.address, card.token)) as client:
+        assert client.info().pid == card.pid
+
+
+def test_a_damaged_database_is_kept_aside(
+    home: Folders,
+    start: Callable[..., Backend],
+    clip_file: Path,
+    make_edit: MakeEdit,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    database = home.data / "jobs.db"
+    database.parent.mkdir(parents=True)
+    database.write_bytes(b"this is no database" * 500)
+    backend = start()
+    assert "is damaged" in caplog.text
+    with Client.connect(Endpoint(backend.addresses[0], backend.token)) as client:
+        job = client.submit(make_edit(client.open_clip(clip_file)))
+        assert finished(client, job.id).state == jobs_pb2.JOB_STATE_DONE
+    kept = list(home.data.glob("jobs.db.damaged-*"))
+    assert [path.read_bytes()[:19] for path in kept] == [b"this is no database"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--listen", "nowhere"], "neither HOST:PORT nor unix"),
+        (["--listen", "127.0.0.1:70000"], "neither HOST:PORT nor unix"),
+        (["--listen", "unix:relative.sock"], "needs a full path"),
+        (["--tls-cert", "absent.pem"], "both a certificate and its key"),
+        (["--tls-cert", "absent.pem", "--tls-key", "absent.pem"], r"absent\.pem cannot be read"),
+    ],
+)
+def test_the_serve_command_refuses_in_one_sentence(arguments: list[str], words: str) -> None:
+    run = CliRunner().invoke(app, ["serve", *arguments])
+    assert run.exit_code == 2
+    assert re.search(words, run.stderr)
+    assert run.stderr.count("\n") == 1
+
+
+def test_an_address_that_is_taken_is_named_and_leaves_the_home_free(
+    start: Callable[..., Backend], home: Folders
+) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(InvalidSettings, match=f"127.0.0.1:{port}"):
+            start(Options(listen=Listen.parse(f"127.0.0.1:{port}")))
+    assert not home.backend_file.exists()
+    start()

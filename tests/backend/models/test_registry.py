@@ -1,0 +1,81 @@
+"""Finding models; loading one is the backbones' part."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mattebox_backend.device import Device
+from mattebox_backend.errors import UnknownModel
+from mattebox_backend.models.registry import ModelRegistry
+
+CPU = Device("cpu", 0, "float32")
+
+
+def model(folder: Path, name: str, weights: str = "diffusion_pytorch_model.safetensors") -> Path:
+    for component in ("unet", "vae"):
+        (folder / name / component).mkdir(parents=True)
+        (folder / name / component / "config.json").write_text("{}")
+        (folder / name / component / weights).write_bytes(b"")
+    index = {"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DConditionModel"]}
+    (folder / name / "model_index.json").write_text(json.dumps(index))
+    return folder / name
+
+
+def test_a_model_is_found_by_name_path_or_hub_id(tmp_path: Path) -> None:
+    mine = model(tmp_path / "models", "mine")
+    registry = ModelRegistry([tmp_path / "absent", tmp_path / "models"])
+    assert registry.resolve("mine") == mine
+    assert registry.resolve(str(mine)) == mine
+    assert registry.resolve("owner/name") == "owner/name"
+
+
+@pytest.mark.parametrize("name", ["", "yours", "../models/mine", "./mine", "a/b/c", "/nowhere/at/all", "."])
+def test_what_is_no_model_is_named(tmp_path: Path, name: str) -> None:
+    model(tmp_path / "models", "mine")
+    with pytest.raises(UnknownModel) as refused:
+        ModelRegistry([tmp_path / "models"]).resolve(name)
+    assert name in str(refused.value)
+
+
+def test_the_list_says_what_cannot_be_loaded_and_why(tmp_path: Path) -> None:
+    model(tmp_path, "fine")
+    model(tmp_path, "pickled", "diffusion_pytorch_model.bin")
+    (model(tmp_path, "torn") / "model_index.json").write_text("{")
+    entries = {entry.id: entry for entry in ModelRegistry([tmp_path]).entries()}
+    assert (entries["fine"].available, entries["fine"].family) == (True, "stable-diffusion")
+    assert not entries["pickled"].available
+    assert "never loaded" in entries["pickled"].note
+    assert not entries["torn"].available
+
+
+def test_one_backbone_is_kept_warm(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mattebox_backend import backbones
+
+    loads: list[Path | str] = []
+    real = backbones.load_backbone
+
+    def counted(place: Path | str, device: Device) -> object:
+        loads.append(place)
+        return real(place, device)
+
+    monkeypatch.setattr(backbones, "load_backbone", counted)
+    registry = ModelRegistry([tiny_model.parent])
+    first = registry.load("tiny-sd", CPU)
+    assert registry.load(str(tiny_model), CPU) is first
+    assert loads == [tiny_model]
+    registry.unload()
+    again = registry.load("tiny-sd", CPU)
+    assert again is not first
+    assert again.identity == first.identity
+
+
+def test_a_hub_id_without_a_network_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(UnknownModel, match="owner/name"):
+        ModelRegistry().load("owner/name", CPU)
