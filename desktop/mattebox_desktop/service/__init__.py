@@ -1,0 +1,1 @@
+"""Backend connection, decoding, playback, export, recovery: threads live here, and nowhere else."""

@@ -1,0 +1,442 @@
+"""What the window works with: the open project, what is looked at, and the services behind them."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mattebox_media import ClipInfo, MediaError, OutputFormat, open_clip
+from numpy.typing import NDArray
+from PySide6.QtCore import QObject, Signal
+
+from mattebox_desktop.model import commands
+from mattebox_desktop.model.edit_request import edit_request
+from mattebox_desktop.model.errors import IncompleteEditError, ModelError
+from mattebox_desktop.model.project import Project, Take
+from mattebox_desktop.model.region import Region
+from mattebox_desktop.model.session import Compare, Session
+from mattebox_desktop.service.backend import BackendConnection
+from mattebox_desktop.service.documents import Documents
+from mattebox_desktop.service.export import Export, ExportRequest
+from mattebox_desktop.service.frames import FrameSource, shrunk
+from mattebox_desktop.service.job_view import (
+    BackendStatus,
+    ConnectionState,
+    JobState,
+    JobView,
+    TakeView,
+)
+from mattebox_desktop.service.notice import Notice, Remedy, Severity
+from mattebox_desktop.service.playback import Playback
+from mattebox_desktop.service.renders import Renders
+from mattebox_desktop.service.worker import Worker
+
+TAKE_THUMBNAIL = 64
+
+
+class Workspace(QObject):
+    """The desktop without its widgets.
+
+    Signals: `frame_ready(index, source, take)` with arrays, `take` None where none is in use; `noticed(Notice)` and
+    `settled(topic)` for the bar; `take_added(Take)`; `export_changed(JobView)`; `open_requested()` and
+    `relink_requested()`, `recover_requested(path)` when a remedy needs a dialog or a question.
+    """
+
+    frame_ready = Signal(int, object, object)
+    noticed = Signal(object)
+    settled = Signal(str)
+    take_added = Signal(object)
+    export_changed = Signal(object)
+    open_requested = Signal()
+    relink_requested = Signal()
+    recover_requested = Signal(object)
+
+    def __init__(self, backend: BackendConnection | None = None, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.session = Session()
+        self.documents = Documents(self)
+        self.playback = Playback(self)
+        self.backend = BackendConnection(parent=self) if backend is None else backend
+        self.backend.setParent(self)
+        self.renders = Renders(self.backend, self)
+        self._small = Worker("take thumbnails", self)
+        self._take_source: FrameSource | None = None
+        self._take: Take | None = None
+        self._source_frame: tuple[int, NDArray[Any]] | None = None
+        self._take_frame: tuple[int, NDArray[Any]] | None = None
+        self._orders: dict[str, Project] = {}
+        self._export: Export | None = None
+        self._connect()
+
+    @property
+    def project(self) -> Project:
+        return self.documents.project
+
+    def _connect(self) -> None:
+        documents = self.documents
+        documents.replaced.connect(self._project_replaced)
+        documents.source_ready.connect(self._source_ready)
+        documents.clip_failed.connect(self._clip_failed)
+        documents.clip_missing.connect(self._clip_missing)
+        documents.clip_differs.connect(self._clip_differs)
+        documents.keeping_failed.connect(self._keeping_failed)
+        self.playback.moved.connect(self._play_to)
+        Session.frame.changed(self.session).connect(self._request_frame)
+        self.backend.changed.connect(self._backend_changed)
+        self.renders.take_ready.connect(self._take_ready)
+        self.renders.failed.connect(self._render_failed)
+        self._project_replaced(documents.project)
+
+    # -- looking ---------------------------------------------------------------------------------------------
+
+    def go_to(self, frame: int) -> None:
+        """Moves the playhead, within the clip."""
+        clip = self.project.clip
+        if clip is not None:
+            self.session.frame = min(max(0, frame), clip.frame_count - 1)
+
+    def step(self, frames: int) -> None:
+        self.playback.stop()
+        self.go_to(self.session.frame + frames)
+
+    def request_thumbnails(self, indices: Iterable[int]) -> None:
+        if self.documents.source is not None:
+            self.documents.source.request_thumbnails(indices)
+
+    def take_thumbnail(self, take: Take, done: Callable[[NDArray[np.uint8]], object]) -> None:
+        """Calls back with a small picture of the take's middle frame; not at all when it cannot be read."""
+
+        def read() -> NDArray[np.uint8]:
+            with open_clip(take.path) as reader:
+                return shrunk(reader.frame(reader.info.frame_count // 2), TAKE_THUMBNAIL)
+
+        self._small.submit(read, done, lambda _: None)
+
+    # -- making ----------------------------------------------------------------------------------------------
+
+    def render(self) -> None:
+        """Sends the project as it is to be rendered; what is missing is said in the bar."""
+        project = self.project
+        try:
+            request = edit_request(project, self.documents.name)
+        except IncompleteEditError as error:
+            self._say("Not ready to render", str(error), severity=Severity.WARNING, topic="render")
+            return
+        self.settled.emit("render")
+        self._orders[self.renders.submit(request).key] = project
+
+    def export(self, target: Path, format_: OutputFormat, start: int, stop: int, take: Take | None) -> None:
+        """Writes frames [start, stop) to a file in the background; progress is a row of the queue."""
+        clip = commands.require_clip(self.project)
+        if self._export is not None:
+            self._say(
+                "One export at a time", "An export is still running; wait for it or cancel it in the queue."
+            )
+            return
+        request = ExportRequest(
+            clip.path,
+            None if take is None else take.path,
+            0 if take is None else take.start,
+            0 if take is None else take.stop,
+            start,
+            stop,
+            target,
+            format_,
+        )
+        export = Export(request, self)
+        row = JobView("export", f"Export {target.name}", JobState.RUNNING, stage="Writing")
+        export.progress.connect(lambda done, of: self._export_row(row, JobState.RUNNING, done / of))
+        export.finished.connect(lambda _: self._export_ended(row, JobState.DONE))
+        export.cancelled.connect(lambda: self._export_ended(row, JobState.CANCELLED))
+        export.failed.connect(lambda error: self._export_failed(row, error))
+        try:
+            export.start()
+        except (MediaError, OSError) as error:
+            self._say("The export did not start", str(error), topic="export")
+            return
+        self._export = export
+        self._export_row(row, JobState.RUNNING, 0.0)
+
+    def cancel(self, key: str) -> None:
+        """Cancels a row of the queue: a render or the export."""
+        if key == "export" and self._export is not None:
+            self._export.cancel()
+        else:
+            self.renders.cancel(key)
+
+    @property
+    def busy(self) -> list[str]:
+        """What is under way and would be interrupted by closing, in words."""
+        return [] if self._export is None else [f"the export of {self._export.request.target.name}"]
+
+    def guarded(self, command: Callable[[], object]) -> bool:
+        """Runs a command of the user's; an error of the model is said in the bar. Whether it went well."""
+        try:
+            command()
+        except (ModelError, MediaError, OSError) as error:
+            self._say("That did not work", str(error), topic="command")
+            return False
+        self.settled.emit("command")
+        return True
+
+    def close(self) -> None:
+        """Ends every thread. The backend goes on for whoever else uses it."""
+        self.playback.stop()
+        if self._export is not None:
+            self._export.close()
+        self.renders.close()
+        self.backend.close()
+        self._close_take()
+        self._small.close()
+        self.documents.close()
+
+    def report(self, what: str) -> str:
+        """Everything worth copying into a bug report."""
+        clip = self.project.clip
+        lines = [
+            what,
+            "",
+            f"Python {platform.python_version()} on {platform.platform()}",
+            f"Backend: {self.backend.status.words}. {self.backend.status.why}".strip(),
+            ""
+            if clip is None
+            else f"Clip: {clip.path} ({clip.width}×{clip.height}, {clip.frame_count} frames)",
+            "",
+            "Backend log:",
+            self.backend.log_tail() or "(empty)",
+        ]
+        return "\n".join(lines)
+
+    # -- projects --------------------------------------------------------------------------------------------
+
+    def _project_replaced(self, project: Project) -> None:
+        self.playback.stop()
+        self._close_take()
+        self._source_frame = self._take_frame = None
+        self.session.region = None
+        self.session.compare = Compare.OFF
+        self.session.frame = project.in_point
+        if len(project.regions):
+            self.session.region = project.regions[0]
+        project.regions.removed.connect(self._region_removed)
+        Project.take_in_use.changed(project).connect(self._use_take)
+        project.takes.changed.connect(lambda: self._use_take(project.take_in_use))
+        for prop in (Project.in_point, Project.out_point):
+            prop.changed(project).connect(lambda _: self._range_changed())
+        for topic in ("clip", "render", "command", "export", "take"):
+            self.settled.emit(topic)
+        self._use_take(project.take_in_use)
+
+    def _region_removed(self, index: int, region: Region) -> None:
+        if self.session.region is region:
+            regions = self.project.regions
+            self.session.region = regions[min(index, len(regions) - 1)] if len(regions) else None
+
+    def _source_ready(self, _: ClipInfo) -> None:
+        source = self.documents.source
+        if source is None:
+            return
+        self.settled.emit("clip")
+        source.frame.connect(self._source_arrived)
+        source.failed.connect(self._frame_failed)
+        self._range_changed()
+        self._request_frame(self.session.frame)
+        clip = self.project.clip
+        if clip is not None and clip.content_hash and self.backend.status.state is ConnectionState.READY:
+            self.renders.adopt(clip.content_hash)
+
+    def _range_changed(self) -> None:
+        project = self.project
+        if project.clip is not None:
+            self.playback.set_range(project.in_point, project.out_point, project.clip.frame_rate)
+
+    # -- frames ----------------------------------------------------------------------------------------------
+
+    def _play_to(self, frame: int) -> None:
+        self.session.frame = frame
+
+    def _request_frame(self, frame: int) -> None:
+        if self.documents.source is not None:
+            self.documents.source.request(frame)
+        take = self._take
+        if take is not None and self._take_source is not None and take.start <= frame < take.stop:
+            self._take_source.request(frame - take.start)
+
+    def _source_arrived(self, index: int, frame: NDArray[Any]) -> None:
+        self._source_frame = index, frame
+        self.settled.emit("frame")
+        self._show()
+
+    def _take_arrived(self, index: int, frame: NDArray[Any]) -> None:
+        if self._take is not None:
+            self._take_frame = index + self._take.start, frame
+            self._show()
+
+    def _show(self) -> None:
+        """Hands over the frame once both its sides are there, so that they never show different moments."""
+        if self._source_frame is None:
+            return
+        index, source = self._source_frame
+        take = self._take
+        if take is None or self._take_source is None or not take.start <= index < take.stop:
+            self.frame_ready.emit(index, source, None)
+        elif self._take_frame is not None and self._take_frame[0] == index:
+            self.frame_ready.emit(index, source, self._take_frame[1])
+
+    # -- takes -----------------------------------------------------------------------------------------------
+
+    def _use_take(self, id_: str | None) -> None:
+        take = self.project.take(id_)
+        if take is self._take:
+            return
+        self._close_take()
+        self.settled.emit("take")
+        if take is not None:
+            source = FrameSource(take.path, parent=self)
+            self._take, self._take_source = take, source
+            source.opened.connect(lambda _: self._request_frame(self.session.frame))
+            source.frame.connect(self._take_arrived)
+            source.failed.connect(lambda error: self._take_failed(source, error))
+            source.start()
+        self._show()
+
+    def _close_take(self) -> None:
+        if self._take_source is not None:
+            self._take_source.close()
+            self._take_source.deleteLater()
+        self._take_source = self._take = self._take_frame = None
+
+    def _take_failed(self, source: FrameSource, error: Exception) -> None:
+        if source is not self._take_source or self._take is None:
+            return
+        name = self._take.name
+        self._close_take()
+        self._show()
+        self._say(f"{name} cannot be shown", str(error), Remedy("Render again", self.render), topic="take")
+
+    def _take_ready(self, job: JobView, view: TakeView, path: Path) -> None:
+        project = self._orders.pop(job.key, self.project)
+        if project.take(view.id) is not None:
+            return
+        take = Take(
+            id=view.id,
+            name=project.next_take_name,
+            path=path,
+            start=view.start,
+            stop=view.stop,
+            seed=view.seed,
+            prompt=view.prompt,
+            made=view.made,
+            report=view.report,
+        )
+        commands.add_take(project, take)
+        if project is self.project:
+            self.take_added.emit(take)
+
+    # -- what goes wrong -------------------------------------------------------------------------------------
+
+    def _say(
+        self,
+        what: str,
+        why: str,
+        remedy: Remedy | None = None,
+        *,
+        severity: Severity = Severity.ERROR,
+        topic: str = "",
+    ) -> None:
+        report = self.report(f"{what}: {why}")
+        self.noticed.emit(Notice(what, why, severity, remedy, report, topic))
+
+    def offer_recovery(self) -> None:
+        """Says so when a desktop that crashed left unsaved work."""
+        left = self.documents.left_behind()
+        if left:
+            self._say(
+                "Unsaved work was found",
+                "Mattebox ended without saving it last time.",
+                Remedy("Recover it", lambda: self.recover_requested.emit(left[0])),
+                severity=Severity.INFO,
+                topic="recovery",
+            )
+
+    def recover(self, path: Path) -> None:
+        """Opens what was left behind, in place of the open project."""
+        if self.guarded(lambda: self.documents.recover(path)):
+            self.settled.emit("recovery")
+
+    def _clip_failed(self, path: Path, error: Exception) -> None:
+        self._say(
+            f"“{path.name}” could not be opened",
+            str(error),
+            Remedy("Open another…", self.open_requested.emit),
+            topic="clip",
+        )
+
+    def _clip_missing(self, _: object, error: Exception) -> None:
+        remedy = Remedy("Find the clip…", self.relink_requested.emit)
+        self._say("The project's clip could not be read", str(error), remedy, topic="clip")
+
+    def _clip_differs(self, _: object) -> None:
+        self._say(
+            "The clip is not the one the project was made with",
+            "It has the same size and length but other contents; check that the masks still fit.",
+            severity=Severity.WARNING,
+            topic="clip",
+        )
+
+    def _keeping_failed(self, error: Exception) -> None:
+        self._say("Unsaved work is not protected", str(error), severity=Severity.WARNING, topic="recovery")
+
+    def _frame_failed(self, error: Exception) -> None:
+        self._say("A frame cannot be shown", str(error), topic="frame")
+
+    def _backend_changed(self, status: BackendStatus) -> None:
+        if status.state is ConnectionState.FAILED:
+            remedy = Remedy("Start it again", self.backend.restart)
+            self._say("The backend is not running", status.why, remedy, topic="backend")
+        elif status.state is ConnectionState.READY:
+            self.settled.emit("backend")
+            clip = self.project.clip
+            if clip is not None and clip.content_hash:
+                self.renders.adopt(clip.content_hash)
+
+    def _render_failed(self, job: JobView) -> None:
+        def say(log: str) -> None:
+            report = self.report(f"The render failed: {job.error}") + f"\n\nJob log:\n{log or '(empty)'}"
+            remedy = Remedy("Render again", self.render)
+            self.noticed.emit(
+                Notice("The render failed", job.error, Severity.ERROR, remedy, report, "render")
+            )
+
+        with contextlib.suppress(KeyError):
+            del self._orders[job.key]
+        if self.backend.client is None:
+            say("")
+        else:
+            self.renders.log(job.key, say)
+
+    # -- the export's row ------------------------------------------------------------------------------------
+
+    def _export_row(self, row: JobView, state: JobState, fraction: float, error: str = "") -> None:
+        self.export_changed.emit(
+            JobView(row.key, row.title, state, stage=row.stage, fraction=fraction, error=error)
+        )
+
+    def _export_ended(self, row: JobView, state: JobState) -> None:
+        self._drop_export()
+        self._export_row(row, state, 1.0 if state is JobState.DONE else 0.0)
+
+    def _export_failed(self, row: JobView, error: Exception) -> None:
+        self._drop_export()
+        self._export_row(row, JobState.FAILED, 0.0, str(error))
+        self._say("The export failed", str(error), topic="export")
+
+    def _drop_export(self) -> None:
+        if self._export is not None:
+            self._export.close()
+            self._export.deleteLater()
+            self._export = None
