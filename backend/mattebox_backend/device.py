@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from mattebox_backend.errors import DeviceError
 
 if TYPE_CHECKING:
-    import torch
+    import torch as _torch
 
 DeviceKind = Literal["cuda", "mps", "cpu"]
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -38,14 +38,14 @@ class Device:
         return f"{self.kind}:{self.index}" if self.kind == "cuda" else self.kind
 
     @property
-    def torch(self) -> torch.device:
+    def torch(self) -> _torch.device:
         """The device as torch names it."""
         import torch
 
         return torch.device(self.name)
 
     @property
-    def dtype(self) -> torch.dtype:
+    def dtype(self) -> _torch.dtype:
         """The format of weights and activations as torch names it."""
         import torch
 
@@ -105,7 +105,9 @@ def reset_peak_memory(device: Device) -> None:
 
 
 def peak_memory_mb(device: Device) -> float:
-    """The highest use in MiB since `reset_peak_memory`: of the GPU on CUDA, else of this process' own memory."""
+    """The highest use in MiB since `reset_peak_memory`: of the GPU on CUDA, else of this process' own
+    memory.
+    """
     if device.kind == "cuda":
         import torch
 

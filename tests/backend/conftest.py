@@ -1,4 +1,6 @@
-"""A tiny model with random weights, in the layout of Stable Diffusion 1.5, for everything in the backend that loads one."""
+"""A tiny model with random weights, in the layout of Stable Diffusion 1.5, for everything in the backend
+that loads one.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from mattebox_backend.backbones.protocol import Backbone
 
-WORDS = "a an and red blue green circle square shiny on gray background hat man the".split()
+WORDS = "a an and red blue green circle square shiny on gray background hat man the".split()  # noqa: SIM905
 
 
 def build_tokenizer(length: int = 24) -> Any:

@@ -1,7 +1,8 @@
-"""The kernels: fused attention, with terms folded into it where they allow, in blocks of query rows where not.
+"""The kernels: fused attention, with terms folded into it where they allow, in blocks of query rows where
+not.
 
-All take queries (B, H, N, d), keys and values (B, H, K, d) of one floating-point type, give (B, H, N, d), and never
-hold N×K logits: at most one block of rows.
+All take queries (B, H, N, d), keys and values (B, H, K, d) of one floating-point type, give (B, H, N, d),
+and never hold N×K logits: at most one block of rows.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ def attend(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, terms: Sequence[Term] = ()
 ) -> torch.Tensor:
     """Attention under `terms`, applied to the logits in order, by the cheapest kernel that they allow."""
-    query = query / math.sqrt(query.shape[-1])
     if not terms:
-        return _fused(query, key, value)
+        return scaled_dot_product_attention(query, key, value)
+    query = query / math.sqrt(query.shape[-1])
     if all(isinstance(term, LowRankBias) or (isinstance(term, RowExtremes) and term.folds) for term in terms):
         for term in terms:
             query, key = _fold(query, key, term)
@@ -34,10 +35,10 @@ def attend(
 
 
 def _fused(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """Fused attention on logits `q·k` (scale 1); the vectors of queries and keys may be longer than the values'."""
+    """Fused attention on logits `q·k` (scale 1); the vectors of queries and keys may be longer than the
+    values'.
+    """
     depth = value.shape[-1]
-    if query.shape[-1] == depth:
-        return scaled_dot_product_attention(query, key, value, scale=1.0)
     # One length for all three, a multiple of 16, is what the fast paths of every device want.
     length = -(-query.shape[-1] // 16) * 16
     query, key, value = (pad(tensor, (0, length - tensor.shape[-1])) for tensor in (query, key, value))
@@ -60,9 +61,10 @@ def _fold_row_extremes(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Row-extreme modulation as a scaling of the query and a two-valued bias.
 
-    A related key gets `(1−a)·s + a·max`, an unrelated one `(1−a)·s + a·min`. The softmax of a row does not change
-    when `a·max` is taken from all of it, which leaves `(1−a)·s` and `(1−a)·s − a·(max − min)`: only the *range* of
-    the row has to be known beforehand, and the bias depends on a key through its class alone.
+    A related key gets `(1−a)·s + a·max`, an unrelated one `(1−a)·s + a·min`. The softmax of a row does not
+    change when `a·max` is taken from all of it, which leaves `(1−a)·s` and `(1−a)·s − a·(max − min)`: only
+    the *range* of the row has to be known beforehand, and the bias depends on a key through its class
+    alone.
     """
     strength = term.strength.to(query.device, torch.float32)
     spread = strength * _row_range(query, key)

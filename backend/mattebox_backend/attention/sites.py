@@ -40,8 +40,9 @@ class AttentionSite:
 class AttentionCall:
     """One call of a site, as the controls that listen there see it.
 
-    branches: the names of the stacked branches. frames: the frames whose tokens are the queries (and, at a self
-    site, the keys), in order; token x of frame i is query `i * h * w + x`. grid: (h, w). keys: how many keys.
+    branches: the names of the stacked branches. frames: the frames whose tokens are the queries (and, at a
+    self site, the keys), in order; token x of frame i is query `i * h * w + x`. grid: (h, w). keys: how
+    many keys.
     """
 
     site: AttentionSite

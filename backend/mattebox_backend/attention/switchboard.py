@@ -1,7 +1,7 @@
 """Listeners on attention sites, and the processor that asks them.
 
-The processor is the hook that `diffusers` offers on each of its attention modules; it is also where attention over
-one picture becomes attention over a whole clip.
+The processor is the hook that `diffusers` offers on each of its attention modules; it is also where
+attention over one picture becomes attention over a whole clip.
 """
 
 from __future__ import annotations
@@ -83,7 +83,8 @@ class Switchboard:
 class SiteProcessor:
     """The attention processor of one site: projections of the module, terms of the listeners, our kernels.
 
-    hidden states: (branches × frames, h·w, C); text states: (branches, L, C), one text for all frames of a branch.
+    hidden states: (branches × frames, h·w, C); text states: (branches, L, C), one text for all frames of a
+    branch.
     """
 
     def __init__(self, site: AttentionSite, switchboard: Switchboard) -> None:

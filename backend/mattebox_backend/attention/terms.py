@@ -1,7 +1,8 @@
 """What can be done to the logits and the maps of one attention call.
 
-Logits are `s = q·kᵀ/√d`. Two of the terms are *low-rank*: they can be folded into longer query and key vectors, so
-that any fused kernel computes them exactly, at memory that grows with the number of tokens and not with its square.
+Logits are `s = q·kᵀ/√d`. Two of the terms are *low-rank*: they can be folded into longer query and key
+vectors, so that any fused kernel computes them exactly, at memory that grows with the number of tokens and
+not with its square.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ class RowExtremes:
 
     `s ← s + a·R⁺·(max_row(s) − s) − a·R⁻·(s − min_row(s))` (ST-Modulator, eqs. 1, 2, 4), with
 
-    strength: `a` per query row, (N,) or broadcastable to (branches, heads, N), within [0, 1];
-    relation: (Cq, Ck) int8 between classes of queries and of keys: +1 is R⁺, −1 is R⁻, 0 leaves the pair alone;
+    strength: `a` per query row, (N,) or broadcastable to (branches, heads, N), within [0, 1]; relation:
+    (Cq, Ck) int8 between classes of queries and of keys: +1 is R⁺, −1 is R⁻, 0 leaves the pair alone;
     query_classes: (N,) int64 in [0, Cq); key_classes: (K,) int64 in [0, Ck).
     """
 

@@ -1,4 +1,6 @@
-"""A model folder in diffusers layout: checked before anything in it is loaded, and identified by its content."""
+"""A model folder in diffusers layout: checked before anything in it is loaded, and identified by its
+content.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ class ModelFolder:
         return _read_json(self.path / component / file)
 
     def defaults(self) -> dict[str, dict[str, ParameterValue]]:
-        """The parameters per method that this model does best with: its `mattebox.json`, empty without one."""
+        """The parameters per method that this model does best with: its `mattebox.json`, empty without
+        one.
+        """
         file = self.path / "mattebox.json"
         if not file.exists():
             return {}
@@ -67,8 +71,8 @@ class ModelFolder:
             )
             if pickled:
                 raise ModelRefused(
-                    f"The model {self.name} holds its {component} as {pickled[0]}, a pickle that could run any code; "
-                    "convert it to safetensors."
+                    f"The model {self.name} holds its {component} as {pickled[0]}, a pickle that could run "
+                    "any code; convert it to safetensors."
                 )
             raise ModelRefused(
                 f"The model {self.name} has no weights in {folder}; put the safetensors there."
@@ -78,8 +82,8 @@ class ModelFolder:
     def identity(self, components: tuple[str, ...]) -> str:
         """SHA-256 (hex) of the configurations and weights of some components.
 
-        Files beyond 64 MiB count with their header, their size and 16 MiB spread over them: reading 4 GB takes
-        longer than the edit that waits for it, and any training changes every part of a file.
+        Files beyond 64 MiB count with their header, their size and 16 MiB spread over them: reading 4 GB
+        takes longer than the edit that waits for it, and any training changes every part of a file.
         """
         digest = hashlib.sha256(b"mattebox-model-1")
         for component in components:
@@ -119,8 +123,7 @@ def _read_json(file: Path) -> dict[str, object]:
 
 def _fetch(repository: str) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-    from huggingface_hub.utils import HFValidationError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(repository, allow_patterns=_HUB_PATTERNS, local_files_only=True))

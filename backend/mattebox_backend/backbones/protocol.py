@@ -41,8 +41,8 @@ class WorkingSize:
 class Backbone(Protocol):
     """A loaded model.
 
-    name: what was asked for. identity: a hash of configuration and weights. defaults: the parameters per method
-    that this model does best with (its `mattebox.json`).
+    name: what was asked for. identity: a hash of configuration and weights. defaults: the parameters per
+    method that this model does best with (its `mattebox.json`).
     """
 
     name: str
@@ -53,12 +53,15 @@ class Backbone(Protocol):
     switchboard: Switchboard
 
     def working_size(self, width: int, height: int, side: int = 0) -> WorkingSize:
-        """The size to work at for frames of a size: their aspect, the area of a square of `side` pixels (0: the
-        size that the model was trained at), rounded to what the network divides by."""
+        """The size to work at for frames of a size: their aspect, the area of a square of `side` pixels (0:
+        the size that the model was trained at), rounded to what the network divides by.
+        """
         ...
 
     def encode(self, frames: NDArray[np.uint8]) -> torch.Tensor:
-        """Latents (n, C, h, w) float32, the mean of the encoder, of frames (n, H, W, 3) uint8 at working size."""
+        """Latents (n, C, h, w) float32, the mean of the encoder, of frames (n, H, W, 3) uint8 at working
+        size.
+        """
         ...
 
     def decode(self, latents: torch.Tensor) -> Iterator[NDArray[np.float32]]:

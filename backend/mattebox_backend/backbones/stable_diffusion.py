@@ -1,7 +1,7 @@
 """Stable Diffusion 1.5 and everything of its class: an image UNet run over the frames of a clip.
 
-The image model gets its sense of time from attention alone: the frames of a branch form one long picture, and each
-query attends to the keys of all of them (full-frame attention; ST-Modulator, section 3.4).
+The image model gets its sense of time from attention alone: the frames of a branch form one long picture,
+and each query attends to the keys of all of them (full-frame attention; ST-Modulator, section 3.4).
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ from mattebox_backend.errors import InvalidEdit, ModelRefused
 _COMPONENTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 _PIXELS_AT_ONCE = 512 * 512
 _ACTIVATIONS_PER_CHANNEL = 24
-"""Live values per latent cell and channel of the widest level in a forward pass, feed-forward layers included."""
+"""Live values per latent cell and channel of the widest level in a forward pass, feed-forward layers
+included.
+"""
 
 
 @dataclass(slots=True, eq=False)
@@ -128,8 +130,8 @@ class StableDiffusion:
         words, limit = self.tokens(prompt), self.token_limit
         if len(words) > limit - 2:
             raise InvalidEdit(
-                f"The prompt {_shorten(prompt)!r} is {len(words)} tokens long and the text encoder of {self.name} "
-                f"reads {limit - 2}; shorten the prompt, or the region prompts that are appended to it."
+                f"The prompt {_shorten(prompt)!r} is {len(words)} tokens long and the text encoder of "
+                f"{self.name} reads {limit - 2}; shorten the prompt, or the region prompts that are appended to it."
             )
         inputs = self.tokenizer(prompt, padding="max_length", max_length=limit, return_tensors="pt")
         states = self.text_encoder(inputs.input_ids.to(self.device.torch))[0]
@@ -145,7 +147,9 @@ class StableDiffusion:
         *,
         full_frame: bool = True,
     ) -> torch.Tensor:
-        """See `Backbone.predict`. The branches run one after the other where memory would not hold them together."""
+        """See `Backbone.predict`. The branches run one after the other where memory would not hold them
+        together.
+        """
         if len(branches) > 1 and not self._fits(latents):
             return torch.cat(
                 [
@@ -196,8 +200,8 @@ def _check_family(folder: ModelFolder) -> None:
     encoder = folder.config("text_encoder").get("architectures")
     if kind != "UNet2DConditionModel" or encoder not in (["CLIPTextModel"], None):
         raise ModelRefused(
-            f"The model {folder.name} is a {kind} under {encoder}; only UNet2DConditionModel under CLIPTextModel "
-            "(Stable Diffusion 1.5's class) is known."
+            f"The model {folder.name} is a {kind} under {encoder}; only UNet2DConditionModel under "
+            "CLIPTextModel (Stable Diffusion 1.5's class) is known."
         )
 
 
@@ -220,7 +224,9 @@ def _load(
             f"The {component} of the model {folder.name} cannot be loaded ({reason}); fetch the model again."
         ) from error
     module.requires_grad_(False)
-    return module.to(device.torch).eval()
+    # Convolutions run faster on pixels whose channels lie side by side.
+    layout = torch.contiguous_format if device.kind == "mps" else torch.channels_last
+    return module.to(device.torch, memory_format=layout).eval()
 
 
 def _find_sites(unet: Any) -> tuple[AttentionSite, ...]:

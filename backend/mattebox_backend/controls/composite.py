@@ -1,4 +1,6 @@
-"""The composite: the last thing every method does, and the promise that what was not masked did not change."""
+"""The composite: the last thing every method does, and the promise that what was not masked did not
+change.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def composite(source: Frame, edited: NDArray[np.float32], matte: NDArray[np.floa
 
 
 def fit(frame: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
-    """A frame (h, w, 3) float32 in [0, 1] at another size: by area where it shrinks, Lanczos where it grows."""
+    """A frame (h, w, 3) float32 in [0, 1] at another size: by area where it shrinks, Lanczos where it
+    grows.
+    """
     if frame.shape[:2] == (height, width):
         return frame
     shrinks = frame.shape[0] >= height and frame.shape[1] >= width

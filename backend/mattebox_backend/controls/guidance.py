@@ -14,7 +14,8 @@ UNCONDITIONAL_BRANCH = "unconditional"
 class ClassifierFreeGuidance(Control):
     """`e_u + scale · (e_c − e_u)`, with `e_u` predicted under the negative prompt.
 
-    text: (L, C) states of the negative prompt. A scale of 1 is the edit's own prediction: no branch is run for it.
+    text: (L, C) states of the negative prompt. A scale of 1 is the edit's own prediction: no branch is run
+    for it.
     """
 
     def __init__(self, scale: float, text: torch.Tensor) -> None:

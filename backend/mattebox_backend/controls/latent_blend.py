@@ -1,4 +1,6 @@
-"""Latent blending: outside the regions, the clip stays on its own inversion (Avrahami et al.; ST-Modulator, eq. 7)."""
+"""Latent blending: outside the regions, the clip stays on its own inversion (Avrahami et al.; ST-Modulator,
+eq. 7).
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,8 @@ from mattebox_backend.diffusion.control import Control, Run, Step
 class LatentBlend(Control):
     """`z ← M·z + (1 − M)·z*` after every step, with `z*` the inverted latents of the level the step led to.
 
-    At the last step that level is the clean source itself. `margin`: a cell is free where the regions cover more
-    than this share of it; everything else is the source's.
+    At the last step that level is the clean source itself. `margin`: a cell is free where the regions cover
+    more than this share of it; everything else is the source's.
     """
 
     def __init__(self, margin: float = 0.0) -> None:

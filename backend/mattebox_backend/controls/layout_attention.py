@@ -23,10 +23,10 @@ from mattebox_backend.masks import BACKGROUND
 class LayoutStrength:
     """How hard the layout steers, and where.
 
-    cross, self_: λ of the two kinds, in [0, 1]; 0 turns a kind off. window: it steers while the noise level, as
-    log-SNR felt at 512², is at most this. exponent: of ξ(t) = t^exponent; 0 is constant strength.
-    smallest_reduction: it steers where tokens are at least so many times larger than latent cells, along a side.
-    neutral_specials: whether start, end and padding are left alone instead of being pushed away.
+    cross, self_: λ of the two kinds, in [0, 1]; 0 turns a kind off. window: it steers while the noise
+    level, as log-SNR felt at 512², is at most this. exponent: of ξ(t) = t^exponent; 0 is constant strength.
+    smallest_reduction: it steers where tokens are at least so many times larger than latent cells, along a
+    side. neutral_specials: whether start, end and padding are left alone instead of being pushed away.
     """
 
     cross: float
@@ -122,8 +122,9 @@ def cross_modulation(
 ) -> RowExtremes:
     """Eqs. 2 and 3 for tokens (frames, h·w); `weight` is λ_cross·ξ(t).
 
-    relation: (regions + 1, classes) of `word_relation`; key_classes: (L,). The text is read by one frame at a time,
-    so the area of a region is that in the token's own frame, out of h·w. The background's rows are left alone.
+    relation: (regions + 1, classes) of `word_relation`; key_classes: (L,). The text is read by one frame at
+    a time, so the area of a region is that in the token's own frame, out of h·w. The background's rows are
+    left alone.
     """
     frames, tokens = owners.shape
     areas = torch.zeros(frames, len(relation), device=owners.device)
@@ -138,8 +139,8 @@ def word_relation(
 ) -> torch.Tensor:
     """R of cross attention: (regions + 1, L) int8, row 0 the background, row k + 1 region k.
 
-    +1 for a region's own words; 0 for the words of what it is a part of, unless they are its own too; −1 for every
-    other token, start, end and padding included (the paper's choice) unless `neutral_specials`.
+    +1 for a region's own words; 0 for the words of what it is a part of, unless they are its own too; −1
+    for every other token, start, end and padding included (the paper's choice) unless `neutral_specials`.
     """
     relation = torch.full((len(text.words) + 1, text.length), -1, dtype=torch.int8)
     if neutral_specials:

@@ -18,8 +18,8 @@ _ARTICLES = ("a", "an", "the")
 class TextLayout:
     """A prompt laid out over regions.
 
-    prompt: with the region prompts that it lacked appended. states: (L, C). words: per region the positions among
-    the L of its words. specials: the positions of start, end and padding.
+    prompt: with the region prompts that it lacked appended. states: (L, C). words: per region the positions
+    among the L of its words. specials: the positions of start, end and padding.
     """
 
     prompt: str
@@ -38,12 +38,14 @@ def lay_out_text(
 ) -> TextLayout:
     """Find every region's words of interest in the prompt, and encode it.
 
-    A region's words are all tokens of every place where its prompt stands in the global one; where it begins with
-    an article, another article or none may stand there. A region prompt that is nowhere in the global prompt is
-    appended to it. `Region.words` overrides the search: these very phrases, each of which has to be there.
+    A region's words are all tokens of every place where its prompt stands in the global one; where it
+    begins with an article, another article or none may stand there. A region prompt that is nowhere in the
+    global prompt is appended to it. `Region.words` overrides the search: these very phrases, each of which
+    has to be there.
 
-    words_alone: give a region's words the states of its prompt *encoded alone*. A causal text encoder writes every
-    object that it has read into each later word, so that the second object's words also speak of the first.
+    words_alone: give a region's words the states of its prompt *encoded alone*. A causal text encoder
+    writes every object that it has read into each later word, so that the second object's words also speak
+    of the first.
 
     Raises `InvalidEdit` for words that are not in the prompt and for a prompt that is too long.
     """

@@ -81,8 +81,8 @@ class Prediction:
 class Control(Protocol):
     """One mechanism that steers sampling. Every hook is optional; the default does nothing.
 
-    A control holds no state that outlives a step other than what `prepare` makes, so that a run which is resumed
-    at any step gives the same bits as one that was never interrupted.
+    A control holds no state that outlives a step other than what `prepare` makes, so that a run which is
+    resumed at any step gives the same bits as one that was never interrupted.
     """
 
     def branches(self, run: Run) -> Sequence[Branch]:
@@ -91,6 +91,7 @@ class Control(Protocol):
 
     def prepare(self, run: Run) -> None:
         """Listen on attention sites, compute masks."""
+        return
 
     def before_step(self, latents: torch.Tensor, step: Step) -> torch.Tensor:
         """Latents (F, C, h, w) at the level the step starts from."""
@@ -106,3 +107,4 @@ class Control(Protocol):
 
     def close(self) -> None:
         """Leave the backbone as it was found; also called when `prepare` failed or never ran."""
+        return

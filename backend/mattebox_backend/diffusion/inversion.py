@@ -31,9 +31,9 @@ def invert(
     """The whole trajectory from the clean latents up the grid, and its place in `store`.
 
     Guidance 1 means one branch: the prompt of `key` and nothing beside it. `encode` gives the clean latents
-    (F, C, h, w) and is only called when nothing can be resumed. `work` is the job's own folder: an interrupted
-    inversion goes on from there and ends in the same bits. `progress(step, of)` is told after every step and may
-    raise to stop.
+    (F, C, h, w) and is only called when nothing can be resumed. `work` is the job's own folder: an
+    interrupted inversion goes on from there and ends in the same bits. `progress(step, of)` is told after
+    every step and may raise to stop.
     """
     work.mkdir(parents=True, exist_ok=True)
     file = work / "inversion.npy"
@@ -71,7 +71,7 @@ def invert(
 def _create(file: Path, shape: tuple[int, ...]) -> np.memmap[tuple[int, ...], np.dtype[np.float16]]:
     kept = np.lib.format.open_memmap(file, "w+", np.float16, shape)
     if hasattr(os, "posix_fallocate"):
-        # A mapped file has holes: without its blocks set aside, a full disk would kill the process with a signal.
+        # A mapped file has holes: unless its blocks are set aside, a full disk kills the process by a signal.
         with file.open("rb+") as stream:
             os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
     return kept

@@ -14,7 +14,9 @@ from mattebox_backend.diffusion.schedule import Grid, felt_log_snr, reference_ti
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SamplerState:
-    """Where a run stands after `done` steps: latents (F, C, h, w) float32, and the generator's state (uint8)."""
+    """Where a run stands after `done` steps: latents (F, C, h, w) float32, and the generator's state
+    (uint8).
+    """
 
     done: int
     latents: torch.Tensor

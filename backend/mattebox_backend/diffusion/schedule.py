@@ -1,4 +1,6 @@
-"""Noise levels: the one grid that inversion and sampling share, and what a level means at another resolution."""
+"""Noise levels: the one grid that inversion and sampling share, and what a level means at another
+resolution.
+"""
 
 from __future__ import annotations
 
@@ -75,8 +77,9 @@ class Grid:
         return math.log(alpha / (1 - alpha))
 
     def move(self, latents: torch.Tensor, noise: torch.Tensor, start: int, end: int) -> torch.Tensor:
-        """Latents at level `start` carried to level `end` along predicted noise: DDIM without randomness, either
-        way (Song et al., eq. 12 with σ = 0)."""
+        """Latents at level `start` carried to level `end` along predicted noise: DDIM without randomness,
+        either way (Song et al., eq. 12 with σ = 0).
+        """
         there = self.alphas[end]
         clean = self.clean(latents, noise, start)
         return math.sqrt(there) * clean + math.sqrt(1 - there) * noise
@@ -90,8 +93,8 @@ class Grid:
 def felt_log_snr(log_snr: float, latent_height: int, latent_width: int) -> float:
     """A noise level as it would be felt at Stable Diffusion's 64×64 latents.
 
-    The fewer cells a picture has, the fewer average out the noise, so one and the same level destroys more: halving
-    the side moves log-SNR by 2·ln 2 (Hoogeboom et al., simple diffusion, eq. 4).
+    The fewer cells a picture has, the fewer average out the noise, so one and the same level destroys more:
+    halving the side moves log-SNR by 2·ln 2 (Hoogeboom et al., simple diffusion, eq. 4).
     """
     return log_snr - math.log(_REFERENCE_CELLS / (latent_height * latent_width))
 
@@ -99,7 +102,8 @@ def felt_log_snr(log_snr: float, latent_height: int, latent_width: int) -> float
 def reference_time(felt: float) -> float:
     """The time in [0, 1] at which Stable Diffusion's own schedule stands at a (felt) log-SNR.
 
-    It is the `t` of strengths like ξ(t) = t⁵: with it a strength means the same for every model and resolution.
+    It is the `t` of strengths like ξ(t) = t⁵: with it a strength means the same for every model and
+    resolution.
     """
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
     alphas = torch.cumprod(1 - betas, 0)

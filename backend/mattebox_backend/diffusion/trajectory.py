@@ -1,4 +1,6 @@
-"""Inversion trajectories on disk: content-addressed, memory-mapped, never half-written under their final name."""
+"""Inversion trajectories on disk: content-addressed, memory-mapped, never half-written under their final
+name.
+"""
 
 from __future__ import annotations
 

@@ -13,10 +13,10 @@ from mattebox_backend.masks.algebra import Mask, hard
 def shape_mask(mask: Mask, mode: MaskMode, dilation: int = 0) -> Mask:
     """One frame's mask in the shape that `mode` asks for.
 
-    mask: (H, W) uint8. `TIGHT` leaves it as drawn; `ELLIPSE` and `BOX` cover every connected component with its
-    fitted ellipse or its bounding box (in union with the component, so nothing that was drawn is lost);
-    `DILATED` grows the drawn mask. In every mode but `TIGHT` the outcome grows by `dilation` pixels, 0 or more.
-    An empty mask stays empty.
+    mask: (H, W) uint8. `TIGHT` leaves it as drawn; `ELLIPSE` and `BOX` cover every connected component with
+    its fitted ellipse or its bounding box (in union with the component, so nothing that was drawn is lost);
+    `DILATED` grows the drawn mask. In every mode but `TIGHT` the outcome grows by `dilation` pixels, 0 or
+    more. An empty mask stays empty.
     """
     if mode is MaskMode.TIGHT or not mask.any():
         return mask

@@ -22,7 +22,8 @@ def resize_masks(masks: Mask, height: int, width: int) -> Mask:
 def area_coverage(masks: Mask, height: int, width: int) -> NDArray[np.float32]:
     """The share of every cell that a mask covers.
 
-    masks: (F, H, W) uint8. Returns (F, height, width) float32 in [0, 1]. Cells need not divide the frame evenly.
+    masks: (F, H, W) uint8. Returns (F, height, width) float32 in [0, 1]. Cells need not divide the frame
+    evenly.
     """
     frames = [_area_resize(np.asarray(mask, np.float32) / np.float32(255), height, width) for mask in masks]
     return np.clip(np.stack(frames), 0, 1)
@@ -38,8 +39,9 @@ def token_owners(
 ) -> NDArray[np.int64]:
     """Give every token of every frame exactly one owner.
 
-    coverage: (K, F, h, w) float in [0, 1], how much of a token each region covers, bottom-most region first;
-    visible: the same, without what regions above hide. Returns (F, h, w) int64: 0 is the background, k + 1 region k.
+    coverage: (K, F, h, w) float in [0, 1], how much of a token each region covers, bottom-most region
+    first; visible: the same, without what regions above hide. Returns (F, h, w) int64: 0 is the background,
+    k + 1 region k.
 
     The top-most region that covers at least half of a token owns it; else whichever shows most of it, the
     background included. A region that owns nothing in a frame where it shows gets the token it shows most of.
@@ -53,7 +55,7 @@ def token_owners(
     for region, shown in enumerate(visible):
         _grant_largest_token(owners, shown, region + 1)
     owners[owners == 0] = background
-    return owners.astype(np.int64)
+    return np.asarray(owners, np.int64)
 
 
 def _grant_largest_token(owners: NDArray[np.int64], shown: NDArray[np.float32], label: int) -> None:

@@ -50,7 +50,9 @@ class RegionStack:
         return token_owners(coverage, visible)
 
     def matte(self, frame: int) -> NDArray[np.float32]:
-        """How much of the edit each pixel of a frame shows, every region's feather included: (H, W) in [0, 1]."""
+        """How much of the edit each pixel of a frame shows, every region's feather included: (H, W) in [0,
+        1].
+        """
         mattes = [matte(mask[frame], r.feather) for mask, r in zip(self.masks, self.regions, strict=True)]
         return np.asarray(np.maximum.reduce(mattes), np.float32)
 

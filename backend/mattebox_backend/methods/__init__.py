@@ -1,4 +1,6 @@
-"""Methods: named recipes, and the parameters that they take. Nothing here imports torch before a method runs."""
+"""Methods: named recipes, and the parameters that they take. Nothing here imports torch before a method
+runs.
+"""
 
 from mattebox_backend.methods.parameters import Parameter
 from mattebox_backend.methods.registry import (

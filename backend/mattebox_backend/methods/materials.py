@@ -1,4 +1,6 @@
-"""What a recipe works with: the clip's regions and prompts, a backbone, and the two passes over the noise levels."""
+"""What a recipe works with: the clip's regions and prompts, a backbone, and the two passes over the noise
+levels.
+"""
 
 from __future__ import annotations
 
@@ -43,5 +45,7 @@ class Materials(Protocol):
     def sample(
         self, text: torch.Tensor, start: Trajectory, controls: Sequence[Control], *, full_frame: bool
     ) -> torch.Tensor:
-        """Clean latents (F, C, h, w), sampled over the trajectory's grid under text states (L, C) and controls."""
+        """Clean latents (F, C, h, w), sampled over the trajectory's grid under text states (L, C) and
+        controls.
+        """
         ...

@@ -1,4 +1,6 @@
-"""Typed parameters of a method: one dataclass is the list, the defaults, the bounds and the words for the user."""
+"""Typed parameters of a method: one dataclass is the list, the defaults, the bounds and the words for the
+user.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ _METADATA = "parameter"
 class Parameter:
     """One parameter of a method, as a client shows it.
 
-    minimum, maximum: bounds of a number, both included. choices: of a `choice` and of some numbers, else empty.
+    minimum, maximum: bounds of a number, both included. choices: of a `choice` and of some numbers, else
+    empty.
     """
 
     name: str
@@ -66,9 +69,8 @@ def describe(parameters: type[Any]) -> tuple[Parameter, ...]:
     described = []
     for declared in fields(parameters):
         kind, description, unit, low, high, choices = declared.metadata[_METADATA]
-        described.append(
-            Parameter(declared.name, kind, declared.default, description, unit, low, high, choices)
-        )
+        default: Any = declared.default
+        described.append(Parameter(declared.name, kind, default, description, unit, low, high, choices))
     return tuple(described)
 
 
@@ -80,8 +82,8 @@ def parse(
 ) -> Parameters:
     """The parameters of a run: what was given, else what the model does best with, else the method's default.
 
-    Raises `InvalidEdit` for an unknown name (with the nearest known one), a value of another type, and a value out
-    of bounds.
+    Raises `InvalidEdit` for an unknown name (with the nearest known one), a value of another type, and a
+    value out of bounds.
     """
     known = {parameter.name: parameter for parameter in describe(parameters)}
     values: dict[str, ParameterValue] = {}

@@ -43,7 +43,7 @@ class Method:
 _ST_MODULATOR = MethodDescription(
     "st-modulator",
     "Layout-guided attention",
-    "A prompt per region, without training: attention is steered so that each region listens to its own words.",
+    "A prompt per region, without training: attention is steered so that each region hears only its own.",
     available=True,
     parameters=describe(StModulatorParameters),
 )

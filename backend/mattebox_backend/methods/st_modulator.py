@@ -1,4 +1,6 @@
-"""ST-Modulator, public name VideoGrain: layout-guided attention, zero-shot, on an image model run over time."""
+"""ST-Modulator, public name VideoGrain: layout-guided attention, zero-shot, on an image model run over
+time.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A render, as one straight line: Edit → decode → masks → encode → invert → sample → decode → composite → measure.
+"""A render, as one straight line: Edit → decode → masks → encode → invert → sample → decode → composite →
+measure.
 
 Nothing here imports torch before `render` is called, so a server can validate edits from its first second.
 """
@@ -32,12 +33,12 @@ def render(
 ) -> Report:
     """Make an edit, hand its frames to `write` one by one, and report how it went.
 
-    The frames have the source's size and depth: (H, W, 3) RGB or (H, W, 4) with the source's alpha, uint8 or uint16.
-    A render that is interrupted leaves its state in `paths.checkpoint`; the same call goes on from there and gives
-    the same bits.
+    The frames have the source's size and depth: (H, W, 3) RGB or (H, W, 4) with the source's alpha, uint8
+    or uint16. A render that is interrupted leaves its state in `paths.checkpoint`; the same call goes on
+    from there and gives the same bits.
 
-    Raises `InvalidEdit` for an edit that cannot be made, `Cancelled` when the monitor does, the errors of the model
-    registry, and those of `mattebox_media` for a source that cannot be read.
+    Raises `InvalidEdit` for an edit that cannot be made, `Cancelled` when the monitor does, the errors of
+    the model registry, and those of `mattebox_media` for a source that cannot be read.
     """
     from mattebox_backend.render.pipeline import Pipeline
 

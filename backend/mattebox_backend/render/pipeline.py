@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from mattebox_media import ClipReader, open_clip
 from numpy.typing import NDArray
 
 from mattebox_backend.backbones.protocol import Backbone, WorkingSize
@@ -30,7 +31,6 @@ from mattebox_backend.methods.recipes import RECIPES
 from mattebox_backend.render.report import BackgroundTally, Report
 from mattebox_backend.render.stages import BackboneSource, RenderMonitor, RenderPaths, Stage, StageClock
 from mattebox_backend.render.validation import validate
-from mattebox_media import ClipReader, open_clip
 
 _FRAMES_AT_ONCE = 8
 _PREVIEWS = 5
@@ -246,13 +246,14 @@ class RenderJob:
         frame = next(iter(self.backbone.decode(clean[middle : middle + 1])))
         scale = min(1.0, _PREVIEW_SIDE / max(frame.shape[:2]))
         if scale < 1:
-            frame = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+            size = (round(frame.shape[1] * scale), round(frame.shape[0] * scale))
+            frame = np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.float32)
         return np.rint(frame * 255).astype(np.uint8)
 
 
 def _to_working_size(frame: Frame, size: WorkingSize) -> NDArray[np.uint8]:
     """A source frame as the backbone takes it: (H, W, 3) uint8 at working size."""
-    pixels = frame[..., :3]
+    pixels: NDArray[Any] = frame[..., :3]
     if pixels.dtype != np.uint8:
         pixels = np.rint(pixels.astype(np.float32) / 257).astype(np.uint8)
     if pixels.shape[:2] == (size.height, size.width):

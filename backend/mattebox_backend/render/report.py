@@ -15,9 +15,9 @@ from mattebox_backend.controls.composite import Frame
 class Report:
     """One render's figures.
 
-    background_exact_share: the share of pixels outside every region and its feather that equal the source in all
-    channels. background_psnr: of those same pixels in dB; None when all are equal. seconds: per stage. params: every
-    parameter that the render used, defaults filled in.
+    background_exact_share: the share of pixels outside every region and its feather that equal the source
+    in all channels. background_psnr: of those same pixels in dB; None when all are equal. seconds: per
+    stage. params: every parameter that the render used, defaults filled in.
     """
 
     method: str

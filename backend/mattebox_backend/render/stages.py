@@ -55,8 +55,9 @@ class BackboneSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RenderPaths:
-    """inversions: the cache of trajectories, shared by all jobs. checkpoint: this job's own folder, which outlives a
-    killed process."""
+    """inversions: the cache of trajectories, shared by all jobs. checkpoint: this job's own folder, which
+    outlives a killed process.
+    """
 
     inversions: Path
     checkpoint: Path

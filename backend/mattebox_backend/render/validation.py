@@ -1,17 +1,22 @@
-"""Checks of an edit that need neither weights nor frames, so that a mistake is named before anything is queued."""
+"""Checks of an edit that need neither weights nor frames, so that a mistake is named before anything is
+queued.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mattebox_media.clip import ClipInfo
+
 from mattebox_backend.edit import Edit, Region
 from mattebox_backend.errors import InvalidEdit
 from mattebox_backend.methods import find_method
-from mattebox_media.clip import ClipInfo
 
 
 def validate(edit: Edit, info: ClipInfo) -> None:
-    """Raise `InvalidEdit` (`UnknownMethod` for the method) when the edit cannot be made of a clip like `info`."""
+    """Raise `InvalidEdit` (`UnknownMethod` for the method) when the edit cannot be made of a clip like
+    `info`.
+    """
     find_method(edit.method).parse(edit.params)
     _check_range(edit, info)
     if not edit.regions:

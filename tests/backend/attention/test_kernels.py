@@ -6,9 +6,7 @@ import math
 
 import pytest
 import torch
-
-from mattebox_backend.attention import AttentionMaps, LowRankBias, RowExtremes, attend
-from mattebox_backend.attention import kernels
+from mattebox_backend.attention import AttentionMaps, LowRankBias, RowExtremes, attend, kernels
 
 BATCH, HEADS, DEPTH = 2, 3, 20
 

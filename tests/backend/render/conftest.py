@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-
 from mattebox_backend.backbones.protocol import Backbone
 from mattebox_backend.device import Device
 from mattebox_backend.edit import Edit, Region
 from mattebox_backend.render import RenderPaths, Report, Stage, render
 from mattebox_media import open_clip, write_clip
+from numpy.typing import NDArray
 
 CPU = Device("cpu", 0, "float32")
 
@@ -85,7 +84,7 @@ class Studio:
             device=CPU,
             paths=self.paths,
             monitor=monitor or Monitor(),
-            write=lambda made: frames.extend(made),
+            write=frames.extend,
         )
         return np.stack(frames), report
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from mattebox_backend.edit import Reference
 from mattebox_backend.errors import Cancelled, InvalidEdit
 from mattebox_backend.render import Stage
