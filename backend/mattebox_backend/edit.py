@@ -1,4 +1,4 @@
-"""What to make, as a value: an `Edit` with its regions and references, hashed by all that changes the result."""
+"""What to make, as a value: an `Edit` with its regions and references."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class MaskMode(StrEnum):
 class Region:
     """A named area over time.
 
-    masks: (F, H, W) uint8 at the clip's size, one per frame of the range; 0 keep … 255 edit. dilation, feather:
-    pixels at the clip's size. order: higher lies on top. words: words of interest in the prompt; empty: found from
-    the prompts. color: "#rrggbb", for display only.
+    masks: (F, H, W) uint8 at the clip's size, one per frame of the range; 0 keep … 255 edit. dilation,
+    feather: pixels at the clip's size. order: higher lies on top. words: words of interest in the prompt;
+    empty: found from the prompts. color: "#rrggbb", for display only.
     """
 
     name: str
@@ -68,8 +68,9 @@ class Reference:
 class Edit:
     """Clip, range, prompts, regions, references, method, parameters and seed.
 
-    clip: where the source lies. clip_hash: its content hash. start, stop: frames of the clip, half open. backbone:
-    "pocket-sd", a model folder or a hub id. params: the method's parameters that differ from its defaults.
+    clip: where the source lies. clip_hash: its content hash. start, stop: frames of the clip, half open.
+    backbone: "pocket-sd", a model folder or a hub id. params: the method's parameters that differ from its
+    defaults.
     """
 
     clip: Path
@@ -90,7 +91,7 @@ class Edit:
         return self.stop - self.start
 
     def content_hash(self) -> str:
-        """SHA-256 (hex) of all that changes the result: not of where the clip lies, nor of display colours."""
+        """SHA-256 (hex) of all that changes the result: neither of the clip's path nor of colours."""
         digest = hashlib.sha256(b"mattebox-edit-1")
         for part in self._parts():
             digest.update(len(part).to_bytes(8, "little"))

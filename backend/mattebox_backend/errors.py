@@ -1,7 +1,7 @@
 """Every error that the backend raises on purpose: a sentence that names the thing, its value and the remedy.
 
-`MatteboxError.kind` is the word that travels to the client (`mattebox_proto.errors.KINDS`): the server turns it
-into a gRPC status code, a failed job carries it in ``Job.error_kind``.
+`MatteboxError.kind` is the word that travels to the client (`mattebox_proto.errors.KINDS`): the server
+turns it into a gRPC status code, a failed job carries it in ``Job.error_kind``.
 """
 
 from __future__ import annotations

@@ -37,8 +37,8 @@ def explain(error: BaseException, *, doing: str, log: Path) -> MatteboxError:
         return InvalidRequest(f"The request cannot be read: {text}.")
     if isinstance(error, OutputFull) or any(_without_room(cause) for cause in _causes(error)):
         return DiskFull(
-            f"The disk is full: there was no room left while {doing}. Free some space (`mattebox cache clear` empties "
-            "the caches) and try again; nothing half-written was kept."
+            f"The disk is full: there was no room left while {doing}. Free some space (`mattebox cache "
+            "clear` empties the caches) and try again; nothing half-written was kept."
         )
     if isinstance(error, MediaError) and not isinstance(error, OutputFailed):
         return BadMedia(str(error))

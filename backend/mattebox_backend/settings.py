@@ -1,4 +1,4 @@
-"""The backend's settings and folders: `backend.toml` in the config folder, checked with a sentence per mistake."""
+"""The backend's settings and folders: `backend.toml` in the config folder, every mistake in it named."""
 
 from __future__ import annotations
 
@@ -21,14 +21,20 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:N or mps")
-    cache_limit: ByteSize = Field(default=ByteSize(10 << 30), ge=0, description="of inversions and uploads together")
+    cache_limit: ByteSize = Field(
+        default=ByteSize(10 << 30), ge=0, description="of inversions and uploads together"
+    )
     upload_limit: ByteSize = Field(default=ByteSize(20 << 30), gt=0, description="of one uploaded clip")
-    mask_limit: ByteSize = Field(default=ByteSize(16 << 30), gt=0, description="of one edit's masks, unpacked")
+    mask_limit: ByteSize = Field(
+        default=ByteSize(16 << 30), gt=0, description="of one edit's masks, unpacked"
+    )
     queue_limit: int = Field(default=1000, gt=0, description="jobs that wait or run")
     message_limit: ByteSize = Field(
-        ByteSize(MAX_MESSAGE_BYTES), ge=4 << 20, description="of one gRPC message"
+        default=ByteSize(MAX_MESSAGE_BYTES), ge=4 << 20, description="of one gRPC message"
     )
-    model_folders: tuple[Path, ...] = Field(default=(), description="folders that hold models in diffusers layout")
+    model_folders: tuple[Path, ...] = Field(
+        default=(), description="folders that hold models in diffusers layout"
+    )
     threads: int = Field(default=0, ge=0, description="CPU threads of a render; 0: as many as torch chooses")
 
 

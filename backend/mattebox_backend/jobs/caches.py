@@ -1,4 +1,7 @@
-"""What may be deleted at any time: inversions, uploads, checkpoints. Least recently used first, never while in use."""
+"""What may be deleted at any time: inversions, uploads, checkpoints.
+
+Least recently used first, never while in use.
+"""
 
 from __future__ import annotations
 
@@ -46,9 +49,9 @@ class Usage:
 class Caches:
     """The caches under one limit.
 
-    folders: name → folder. An entry is a file or a folder right below it, and counts as used when anything in it
-    was last modified (whoever reads an entry touches it with `os.utime`). limited: the names that the limit counts.
-    pinned: names of entries (of any cache, without their endings) that may not go now.
+    folders: name → folder. An entry is a file or a folder right below it, and counts as used when anything
+    in it was last modified (whoever reads an entry touches it with `os.utime`). limited: the names that the
+    limit counts. pinned: names of entries (of any cache, without their endings) that may not go now.
     """
 
     def __init__(
@@ -86,7 +89,10 @@ class Caches:
         ]
 
     def clear(self, names: Sequence[str] = ()) -> None:
-        """Empties the named caches, or all, but for what is in use. Raises InvalidEdit for an unknown name."""
+        """Empties the named caches, or all, but for what is in use.
+
+        Raises InvalidEdit for an unknown name.
+        """
         for name in names:
             if name not in self._folders:
                 raise InvalidEdit(f"There is no cache “{name}”; the caches are {', '.join(self._folders)}.")

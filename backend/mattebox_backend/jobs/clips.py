@@ -32,7 +32,7 @@ class Clips:
         self._open = opener
 
     def open(self, path: Path) -> OpenedClip:
-        """Raises InvalidEdit for a relative path, NotFound for a missing file, MediaError for one that is no clip."""
+        """Raises InvalidEdit for a relative path, NotFound for a missing file, MediaError for no clip."""
         if not path.is_absolute():
             raise InvalidEdit(f"The path “{path}” is relative; the backend needs an absolute one.")
         fingerprint = _fingerprint(path)
@@ -46,7 +46,10 @@ class Clips:
         return OpenedClip(clip, path, info)
 
     def find(self, clip: str) -> OpenedClip:
-        """The clip with this content hash, wherever it lies. Raises NotFound, or BadMedia when all were changed."""
+        """The clip with this content hash, wherever it lies.
+
+        Raises NotFound, or BadMedia when all were changed.
+        """
         sources = self._store.clip_sources(clip)
         if not sources:
             raise NotFound(f"The clip “{clip[:12]}…” is not known here; open or upload it first.")
@@ -60,7 +63,7 @@ class Clips:
 
 
 def _fingerprint(path: Path) -> str:
-    """Size and time of change of the file, or of every file beside an image sequence's; "" where there is none."""
+    """Size and time of change of the file, or of every file in an image sequence's folder; "" without one."""
     files = sorted(path.parent.glob(f"*{path.suffix}")) if "%" in path.name else [path]
     digest = hashlib.sha256()
     found = False

@@ -1,4 +1,4 @@
-"""An `Edit` → the edit file that a person reads and `mattebox edit` renders again, with its pixels beside it."""
+"""An `Edit` → the edit file that people read and `mattebox edit` renders again, its pixels beside it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mattebox_backend.edit import Edit, Reference, Region
 
 
 def save_edit(folder: Path, edit: Edit) -> None:
-    """Writes ``edit.toml``, ``masks/<n>/<frame>.png`` and ``references/<n>.png`` into a folder that has none."""
+    """Writes ``edit.toml``, ``masks/<n>/<frame>.png`` and ``references/<n>.png`` into an empty folder."""
     # Not validated a second time: this edit has been rendered.
     file = EditFile.model_construct(
         source=str(edit.clip),

@@ -52,7 +52,7 @@ class Engine(Protocol):
     """One device and what renders on it. `render` and `release` are called by one thread only."""
 
     def prepare(self) -> None:
-        """Does what takes long and is needed by every job; raises DeviceError when the device is not there."""
+        """Does what takes long and every job needs; raises DeviceError when the device is not there."""
 
     def device(self) -> DeviceState: ...
 

@@ -27,9 +27,9 @@ _ENOUGH_TO_JUDGE = 0.02
 class Estimate:
     """Turns (stage, step, of) into a fraction that never falls and a remaining time.
 
-    stage_seconds: what each stage took in an earlier job of the same recipe; only the proportions count. reached:
-    the fraction at which a resumed job begins. A stage that is skipped (a cached inversion, a resumed job) takes
-    its share with it: it is done as soon as a later one begins.
+    stage_seconds: what each stage took in an earlier job of the same recipe; only the proportions count.
+    reached: the fraction at which a resumed job begins. A stage that is skipped (a cached inversion, a
+    resumed job) takes its share with it: it is done as soon as a later one begins.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Estimate:
         return Progress(stage, step, of, self._seconds_for(left, step, of), self._fraction)
 
     def _seconds_for(self, left: float, step: int, of: int) -> float | None:
-        """How long a share of the job takes, at the speed measured so far; None while that says too little."""
+        """How long a share of the job takes at the speed measured so far; None while that is too little."""
         worked = sum(self._shares.get(stage, 0.0) for stage in self.seconds if stage != self._stage)
         if of > 0:
             worked += self._shares.get(self._stage, 0.0) * max(step - self._first_step, 0) / of

@@ -1,4 +1,4 @@
-"""The latest preview of each running job: pictures are for looking at now, so they are not kept on the disk."""
+"""The latest preview of each running job. Pictures are for looking at now: none is kept on the disk."""
 
 from __future__ import annotations
 

@@ -64,7 +64,10 @@ class JobQueue:
     def watch(
         self, job: str, *, after: int = 0, previews: bool = False, alive: Callable[[], bool] = lambda: True
     ) -> Iterator[Event | Preview]:
-        """Every event above `after`, then live ones until the job ends or `alive` says no. Raises NotFound."""
+        """Every event above `after`, then live ones until the job ends or `alive` says no.
+
+        Raises NotFound.
+        """
         self.store.get(job)
         shown: Preview | None = None
         while alive():

@@ -30,7 +30,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             died_at REAL NOT NULL DEFAULT -1
         )""",
         "CREATE INDEX jobs_by_state ON jobs (state, number)",
-        "CREATE TABLE edits (job TEXT PRIMARY KEY REFERENCES jobs (id) ON DELETE CASCADE, data BLOB NOT NULL)",
+        "CREATE TABLE edits (job TEXT PRIMARY KEY REFERENCES jobs (id) ON DELETE CASCADE, data BLOB NOT "
+        "NULL)",
         """CREATE TABLE events (
             job TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
             sequence INTEGER NOT NULL,
@@ -61,8 +62,8 @@ _log = logging.getLogger(__name__)
 def open_database(path: Path) -> sqlite3.Connection:
     """Opens the job database, made or brought up to date as needed.
 
-    One that cannot be read is moved aside, never deleted, and a new one begun: takes do not live in it. Raises
-    DamagedStore for one that a newer Mattebox wrote.
+    One that cannot be read is moved aside, never deleted, and a new one begun: takes do not live in it.
+    Raises DamagedStore for one that a newer Mattebox wrote.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -70,7 +71,8 @@ def open_database(path: Path) -> sqlite3.Connection:
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):
             raise DamagedStore(
-                f"The job database {path} cannot be opened ({error}). Check that its folder can be written to."
+                f"The job database {path} cannot be opened ({error}). Check that its folder can be written "
+                "to."
             ) from error
         aside = _move_aside(path)
         _log.warning(
@@ -111,8 +113,8 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     if version > len(MIGRATIONS):
         connection.close()
         raise DamagedStore(
-            f"The job database {path} has schema version {version}, and this Mattebox knows up to {len(MIGRATIONS)}. "
-            "Update Mattebox, or set MATTEBOX_HOME to another folder."
+            f"The job database {path} has schema version {version}, and this Mattebox knows up to "
+            f"{len(MIGRATIONS)}. Install a newer Mattebox, or point MATTEBOX_HOME to another folder."
         )
     for number in range(version, len(MIGRATIONS)):
         connection.execute("BEGIN IMMEDIATE")

@@ -22,7 +22,8 @@ _UNFINISHED = (JobState.QUEUED, JobState.RUNNING)
 class JobStore:
     """All reads and writes of one job database, from any thread.
 
-    Every method that changes something does so in one transaction, event included, and then calls `on_change`.
+    Every method that changes something does so in one transaction, event included, and then calls
+    `on_change`.
     """
 
     def __init__(self, path: Path, on_change: Callable[[], None] = lambda: None) -> None:
@@ -181,8 +182,9 @@ class JobStore:
     def remember_clip(self, clip: str, path: str, fingerprint: str) -> None:
         with self._writing() as database:
             database.execute(
-                "INSERT INTO clips (path, id, fingerprint, opened) VALUES (?, ?, ?, ?) ON CONFLICT (path) DO UPDATE "
-                "SET id = excluded.id, fingerprint = excluded.fingerprint, opened = excluded.opened",
+                "INSERT INTO clips (path, id, fingerprint, opened) VALUES (?, ?, ?, ?) ON CONFLICT (path) "
+                "DO UPDATE SET id = excluded.id, fingerprint = excluded.fingerprint, opened = "
+                "excluded.opened",
                 (path, clip, fingerprint, time.time()),
             )
 

@@ -40,8 +40,8 @@ _TRASH = ".trash-"
 class Take:
     """start, stop: frames of the clip, half open. fps: frames per second. made: seconds since the epoch.
 
-    clip, clip_path: the content hash of the source, and where it lay. edit: a `mattebox.v1.Edit` without masks and
-    pictures, as JSON.
+    clip, clip_path: the content hash of the source, and where it lay. edit: a `mattebox.v1.Edit` without
+    masks and pictures, as JSON.
     """
 
     id: str

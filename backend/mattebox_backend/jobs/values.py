@@ -39,8 +39,8 @@ class Progress:
 class Job:
     """submitted, started, ended: seconds since the epoch. clip: its content hash. take: its id, when done.
 
-    error, error_kind: one sentence and `MatteboxError.kind`, when failed. resumes: how often a restarted backend
-    picked the job up.
+    error, error_kind: one sentence and `MatteboxError.kind`, when failed. resumes: how often a restarted
+    backend picked the job up.
     """
 
     id: str

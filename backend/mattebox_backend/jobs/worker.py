@@ -1,4 +1,4 @@
-"""One thread per device: takes the oldest job, renders it, stores the take; and outlives whatever a job does."""
+"""One thread per device: takes the oldest job, renders it, stores the take, and outlives whatever it does."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class Worker(threading.Thread):
         return _Ending("done", lambda: self._store.finish(job.id, take=job.id))
 
     def _record(self, ending: _Ending) -> None:
-        """Writes how the job ended; on a full disk again and again until there is room or the backend stops."""
+        """Writes how the job ended; on a full disk again and again, until there is room or an end."""
         while True:
             try:
                 ending.record()
@@ -160,7 +160,9 @@ class Worker(threading.Thread):
             )
             _require_all_frames(draft, edit)
             draft.commit(_take(job, edit, clip, message), edit, {**report, "take": job.id})
-        if not report.get("inversion_cached") and not job.resumes:  # else what was skipped would count as quick
+        if (
+            not report.get("inversion_cached") and not job.resumes
+        ):  # else what was skipped would count as quick
             self._store.remember_stage_seconds(recipe, estimate.seconds)
 
 

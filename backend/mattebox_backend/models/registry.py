@@ -27,7 +27,7 @@ _FAMILIES = {
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """id: what an edit calls it. location: its folder. available: it can be loaded here and now; note says why not."""
+    """id: what an edit calls it. location: its folder. available: it can be loaded now; note says why not."""
 
     id: str
     family: str
@@ -65,8 +65,8 @@ class ModelRegistry:
         if model.count("/") == 1 and not model.startswith((".", "/", "~")):
             return model
         raise UnknownModel(
-            f"The backbone “{model}” is not known; use one of {self._known()}, the full path of a model folder, or a "
-            "hub id such as owner/name."
+            f"The backbone “{model}” is not known; use one of {self._known()}, the full path of a model "
+            "folder, or a hub id such as owner/name."
         )
 
     def load(self, backbone_id: str, device: Device) -> Backbone:

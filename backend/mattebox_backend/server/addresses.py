@@ -63,7 +63,10 @@ class Certificate:
 
     @classmethod
     def read(cls, chain: Path | None, key: Path | None) -> Certificate | None:
-        """None when neither is given. Raises InvalidSettings for one without the other, or an unreadable one."""
+        """None when neither is given.
+
+        Raises InvalidSettings for one without the other, or an unreadable one.
+        """
         if chain is None and key is None:
             return None
         if chain is None or key is None:
@@ -79,8 +82,8 @@ class Certificate:
 def bind(server: grpc.Server, listen: Listen, certificate: Certificate | None) -> str:
     """Adds an address to a server; returns it as clients write it.
 
-    Raises InvalidSettings where it is taken, where the certificate is none, or where it leads beyond this machine
-    without TLS.
+    Raises InvalidSettings where it is taken, where the certificate is none, or where it leads beyond this
+    machine without TLS.
     """
     if listen.socket is not None:
         private_folder(listen.socket.parent)
@@ -90,8 +93,8 @@ def bind(server: grpc.Server, listen: Listen, certificate: Certificate | None) -
         return listen.at_port(0)
     if not listen.local and certificate is None:
         raise InvalidSettings(
-            f"The address {listen.at_port(listen.port)} can be reached from other machines, which needs TLS: give "
-            "--tls-cert and --tls-key, or listen on 127.0.0.1."
+            f"The address {listen.at_port(listen.port)} can be reached from other machines, which needs "
+            "TLS: give --tls-cert and --tls-key, or listen on 127.0.0.1."
         )
     credentials = None
     if certificate is not None:
@@ -109,8 +112,8 @@ def _add(server: grpc.Server, target: str, credentials: grpc.ServerCredentials |
         )
     except RuntimeError as error:
         raise InvalidSettings(
-            f"The backend cannot listen at {listen.at_port(listen.port)}: it is taken or not allowed. Choose another "
-            "address, or port 0 for any that is free."
+            f"The backend cannot listen at {listen.at_port(listen.port)}: it is taken or not allowed. "
+            "Choose another address, or port 0 for any that is free."
         ) from error
     return int(port)
 

@@ -1,4 +1,4 @@
-"""A whole backend: queue, worker and gRPC server, from the lock on its home to the card that says where it is."""
+"""A whole backend: queue, worker and gRPC server, from the lock on its home to the card in its run folder."""
 
 from __future__ import annotations
 
@@ -98,7 +98,10 @@ class Backend:
         self.stopping = threading.Event()
 
     def start(self) -> BackendCard:
-        """Serves, and says so in the run folder. Raises MatteboxError subclasses; nothing is left behind then."""
+        """Serves, and says so in the run folder.
+
+        Raises MatteboxError subclasses; nothing is left behind then.
+        """
         self._lock.acquire()
         try:
             self._open_parts()
@@ -244,7 +247,7 @@ class Backend:
         return server
 
     def _places(self) -> list[tuple[Listen, Certificate | None]]:
-        """Where to listen, the address of the card first; beyond this machine, also where local clients look."""
+        """Where to listen, the card's address first; beyond this machine, also where local clients look."""
         local = Listen.parse(listen_address(self._folders.run))
         wanted = self._options.listen
         if wanted is None:

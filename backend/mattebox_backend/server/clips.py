@@ -44,8 +44,8 @@ class ClipsServicer(clips_pb2_grpc.ClipsServicer):
             raise InvalidEdit("The upload is empty; send the file's name and size first.")
         if first.size > self._upload_limit:
             raise TooLarge(
-                f"The clip {first.name} has {first.size >> 20} MiB, and the limit is {self._upload_limit >> 20} MiB; cut "
-                "it first (or raise upload_limit in backend.toml)."
+                f"The clip {first.name} has {first.size >> 20} MiB, and the limit is "
+                f"{self._upload_limit >> 20} MiB; cut it first (or raise upload_limit in backend.toml)."
             )
         self._uploads.mkdir(parents=True, exist_ok=True)
         # A folder of its own: the file keeps its ending, by which readers know it, and goes as a whole.
@@ -90,7 +90,8 @@ def _receive(
         os.fsync(file.fileno())
     if received != first.size:
         raise InvalidEdit(
-            f"The upload of {first.name} has {received} bytes where {first.size} were announced; send it again."
+            f"The upload of {first.name} has {received} bytes where {first.size} were announced; send it "
+            "again."
         )
     return digest.hexdigest()
 

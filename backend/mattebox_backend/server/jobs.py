@@ -126,7 +126,8 @@ class JobsServicer(jobs_pb2_grpc.JobsServicer):
         start, stop = (request.start, request.stop) if request.stop else (take.start, take.stop)
         if not take.start <= start < stop <= take.stop:
             raise InvalidEdit(
-                f"The range [{start}, {stop}) is not within the take, which holds [{take.start}, {take.stop})."
+                f"The range [{start}, {stop}) is not within the take, which holds [{take.start}, "
+                f"{take.stop})."
             )
         with open_clip(self._takes.video(take.id)) as reader:
             frames = reader.frames(start - take.start, stop - take.start)

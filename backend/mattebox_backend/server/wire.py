@@ -51,15 +51,15 @@ def edit_of(message: edit_pb2.Edit, clip: OpenedClip, *, mask_limit: int) -> Edi
         )
     if message.stop > clip.info.frame_count:
         raise InvalidEdit(
-            f"The range [{message.start}, {message.stop}) goes beyond the clip, which has {clip.info.frame_count} "
-            "frames."
+            f"The range [{message.start}, {message.stop}) goes beyond the clip, which has "
+            f"{clip.info.frame_count} frames."
         )
     unpacked = frames * clip.info.width * clip.info.height * len(message.regions)
     if unpacked > mask_limit:
         raise TooLarge(
             f"The masks of {len(message.regions)} regions over {frames} frames of {clip.info.width}x"
-            f"{clip.info.height} take {unpacked >> 20} MiB, and the limit is {mask_limit >> 20} MiB; choose a shorter "
-            "range (or raise mask_limit in backend.toml)."
+            f"{clip.info.height} take {unpacked >> 20} MiB, and the limit is {mask_limit >> 20} MiB; "
+            "choose a shorter range (or raise mask_limit in backend.toml)."
         )
     return Edit(
         clip=clip.path,
@@ -163,6 +163,7 @@ def take_message(take: Take, *, path: str, report: str) -> jobs_pb2.Take:
         path=path,
         report_json=report,
         edit=json_format.ParseDict(dict(take.edit), edit_pb2.Edit(), ignore_unknown_fields=True),
+        clip_path=take.clip_path,
     )
 
 
@@ -180,8 +181,8 @@ def _region(message: edit_pb2.Region, clip: OpenedClip, frames: int) -> Region:
     mode = _MODES.get(message.mode)
     if mode is None:
         raise InvalidEdit(
-            f"The mask mode {message.mode} of region “{message.name}” is not known to this version; use tight, "
-            "ellipse, box or dilated."
+            f"The mask mode {message.mode} of region “{message.name}” is not known to this version; use "
+            "tight, ellipse, box or dilated."
         )
     name = f"region “{message.name}”"
     masks = decode_track(

@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from mattebox_backend.errors import InvalidEdit
 from mattebox_backend.jobs.caches import Caches
 

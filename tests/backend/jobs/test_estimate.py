@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from mattebox_backend.jobs.estimate import DEFAULT_SECONDS, Estimate
 
 
@@ -40,7 +39,9 @@ def test_a_cached_inversion_counts_as_done() -> None:
     estimate.at("load", 1, 1)
     before = estimate.at("sample", 0, 50).fraction
     total = sum(DEFAULT_SECONDS.values())
-    assert before == pytest.approx(sum(DEFAULT_SECONDS[s] for s in ("load", "masks", "decode", "encode", "invert")) / total)
+    assert before == pytest.approx(
+        sum(DEFAULT_SECONDS[s] for s in ("load", "masks", "decode", "encode", "invert")) / total
+    )
 
 
 def test_the_fraction_never_falls_not_even_after_a_restart() -> None:

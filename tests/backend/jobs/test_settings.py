@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from mattebox_backend.errors import InvalidSettings
 from mattebox_backend.settings import load_settings
 from mattebox_proto.paths import Folders
@@ -19,7 +18,9 @@ def folders(tmp_path: Path) -> Folders:
 
 def test_sizes_are_read_as_people_write_them(folders: Folders) -> None:
     assert load_settings(folders).cache_limit == 10 << 30
-    (folders.config / "backend.toml").write_text('cache_limit = "2.5 GiB"\nqueue_limit = 3\nmodel_folders = ["/m"]\n')
+    (folders.config / "backend.toml").write_text(
+        'cache_limit = "2.5 GiB"\nqueue_limit = 3\nmodel_folders = ["/m"]\n'
+    )
     settings = load_settings(folders)
     assert settings.cache_limit == 5 << 29
     assert (settings.queue_limit, settings.model_folders) == (3, (Path("/m"),))

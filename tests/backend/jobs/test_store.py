@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from mattebox_backend.errors import DamagedStore, DiskFull, NotFound
 from mattebox_backend.jobs.schema import MIGRATIONS
 from mattebox_backend.jobs.store import JobStore
@@ -27,12 +26,13 @@ def store(database: Path) -> Iterator[JobStore]:
 
 
 def add(store: JobStore, name: str) -> Job:
-    return store.add(Job(name, JobState.QUEUED, f"title of {name}", "clip", submitted=1.0), b"edit of " + name.encode())
+    return store.add(
+        Job(name, JobState.QUEUED, f"title of {name}", "clip", submitted=1.0), b"edit of " + name.encode()
+    )
 
 
 def at(fraction: float) -> Progress:
     return Progress("sample", 3, 8, None, fraction)
-
 
 
 def test_jobs_run_in_the_order_they_came(store: JobStore) -> None:
@@ -137,7 +137,7 @@ def test_a_database_of_a_newer_mattebox_is_left_alone(store: JobStore, database:
     newer = sqlite3.connect(database)
     newer.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
     newer.close()
-    with pytest.raises(DamagedStore, match="Update Mattebox"):
+    with pytest.raises(DamagedStore, match="newer Mattebox"):
         JobStore(database)
     assert [path.name for path in database.parent.glob("*damaged*")] == []
 
@@ -157,9 +157,13 @@ def test_a_half_written_page_is_noticed(database: Path, store: JobStore) -> None
 
 def test_a_full_disk_is_said_in_words(store: JobStore) -> None:
     store._connection.execute("PRAGMA max_page_count = 20")
-    with pytest.raises(DiskFull, match="the job database"):
+
+    def fill() -> None:
         for number in range(100):
             add(store, f"{number:08}" * 500)
+
+    with pytest.raises(DiskFull, match="the job database"):
+        fill()
     assert store.get("00000000" * 500).state is JobState.QUEUED
 
 

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-
 from mattebox_backend.device import Device
 from mattebox_backend.errors import UnknownModel
 from mattebox_backend.models.registry import ModelRegistry

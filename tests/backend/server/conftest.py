@@ -15,8 +15,6 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-
 from mattebox_backend.server.backend import Backend, Options
 from mattebox_backend.settings import Settings, load_settings
 from mattebox_media.writer import write_clip
@@ -26,6 +24,7 @@ from mattebox_proto.codecs.params import Value, encode_params
 from mattebox_proto.discovery import BackendCard, read_card
 from mattebox_proto.mattebox.v1 import clips_pb2, edit_pb2
 from mattebox_proto.paths import Folders, folders
+from numpy.typing import NDArray
 
 SCRIPT = Path(__file__).with_name("inverting_backend.py")
 HEIGHT, WIDTH, FRAMES = 24, 32, 6
@@ -123,7 +122,10 @@ class Process:
     def __init__(self, home: Folders, arguments: tuple[str, ...]) -> None:
         self.home = home
         self.popen = subprocess.Popen(
-            [sys.executable, str(SCRIPT), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [sys.executable, str(SCRIPT), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
 
     def card(self, timeout: float = 30.0) -> BackendCard:

@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from mattebox_backend.edit import Edit
 from mattebox_backend.errors import InvalidEdit
 from mattebox_backend.jobs.engine import DeviceState, Monitor, Write
@@ -27,6 +25,7 @@ from mattebox_backend.server.serving import serve
 from mattebox_backend.settings import Settings
 from mattebox_media.clip import ClipInfo
 from mattebox_media.reader import open_clip
+from numpy.typing import NDArray
 
 
 class Stage(StrEnum):
@@ -98,7 +97,9 @@ class InvertingEngine:
             monitor.progress(Stage.COMPOSITE, index + 1, len(source))  # type: ignore[arg-type]
 
 
-def main(listen: str = "", idle_exit: str = "0", file_limit: str = "0", cert: str = "", key: str = "") -> None:
+def main(
+    listen: str = "", idle_exit: str = "0", file_limit: str = "0", cert: str = "", key: str = ""
+) -> None:
     if int(file_limit):
         import resource
 

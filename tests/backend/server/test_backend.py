@@ -15,9 +15,6 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from numpy.typing import NDArray
-from typer.testing import CliRunner
-
 from mattebox_backend.cli import app
 from mattebox_backend.errors import InvalidSettings
 from mattebox_backend.server.addresses import Listen
@@ -35,9 +32,18 @@ from mattebox_proto.errors import (
     TooLarge,
     Unauthorised,
 )
-from mattebox_proto.mattebox.v1 import clips_pb2, clips_pb2_grpc, edit_pb2, jobs_pb2, system_pb2, system_pb2_grpc
+from mattebox_proto.mattebox.v1 import (
+    clips_pb2,
+    clips_pb2_grpc,
+    edit_pb2,
+    jobs_pb2,
+    system_pb2,
+    system_pb2_grpc,
+)
 from mattebox_proto.paths import Folders
 from mattebox_proto.version import CONTRACT
+from numpy.typing import NDArray
+from typer.testing import CliRunner
 
 MakeEdit = Callable[..., edit_pb2.Edit]
 
@@ -81,9 +87,8 @@ def test_an_edit_becomes_a_lossless_take(
 def test_a_take_holds_an_edit_file_that_renders_it_again(
     client: Client, clip: clips_pb2.Clip, make_edit: MakeEdit
 ) -> None:
-    from PIL import Image
-
     from mattebox_proto.editfile import edit_message, load
+    from PIL import Image
 
     edit = make_edit(clip, steps=3)
     take = client.take(finished(client, client.submit(edit).id).take)
@@ -126,7 +131,11 @@ def test_previews_come_to_those_who_ask(
 
 
 def test_cancelling_a_running_job_stops_it_within_a_step(
-    client: Client, clip: clips_pb2.Clip, make_edit: MakeEdit, backend: Backend, eventually: Callable[..., None]
+    client: Client,
+    clip: clips_pb2.Clip,
+    make_edit: MakeEdit,
+    backend: Backend,
+    eventually: Callable[..., None],
 ) -> None:
     job = client.submit(make_edit(clip, steps=1000, delay=0.02))
     eventually(lambda: client.job(job.id).progress.step > 2)
@@ -154,9 +163,7 @@ def test_cancelling_a_waiting_job_ends_it_at_once(
     assert states == [jobs_pb2.JOB_STATE_QUEUED, jobs_pb2.JOB_STATE_CANCELLED]
 
 
-def test_several_clients_share_one_queue(
-    backend: Backend, clip: clips_pb2.Clip, make_edit: MakeEdit
-) -> None:
+def test_several_clients_share_one_queue(backend: Backend, clip: clips_pb2.Clip, make_edit: MakeEdit) -> None:
     takes: dict[int, str] = {}
 
     def work(number: int) -> None:
@@ -197,7 +204,9 @@ def test_a_renderer_that_hands_out_too_few_frames_makes_no_take(
     assert not client.takes()
 
 
-def test_a_deleted_take_is_gone_from_the_disk(client: Client, clip: clips_pb2.Clip, make_edit: MakeEdit) -> None:
+def test_a_deleted_take_is_gone_from_the_disk(
+    client: Client, clip: clips_pb2.Clip, make_edit: MakeEdit
+) -> None:
     take = client.take(finished(client, client.submit(make_edit(clip)).id).take)
     client.delete_take(take.id)
     assert not Path(take.path).parent.exists()
@@ -221,7 +230,9 @@ def test_every_method_needs_the_token(backend: Backend, clip_file: Path, token: 
                     iter([reflection_pb2.ServerReflectionRequest(list_services="")])
                 )
             ),
-            lambda: clips_pb2_grpc.ClipsStub(channel).Upload(iter([clips_pb2.UploadClipRequest(name="a.mp4")])),
+            lambda: clips_pb2_grpc.ClipsStub(channel).Upload(
+                iter([clips_pb2.UploadClipRequest(name="a.mp4")])
+            ),
             lambda: channel.unary_unary("/mattebox.v1.System/NotThere")(b""),
         ]
         for call in calls:
@@ -324,7 +335,9 @@ def test_bad_masks_name_their_region(client: Client, clip: clips_pb2.Clip, make_
         client.submit(torn)
 
 
-def test_limits_are_kept_and_named(start: Callable[..., Backend], clip_file: Path, make_edit: MakeEdit) -> None:
+def test_limits_are_kept_and_named(
+    start: Callable[..., Backend], clip_file: Path, make_edit: MakeEdit
+) -> None:
     settings = Settings.model_validate({"queue_limit": 2, "mask_limit": "10 KiB", "upload_limit": 100})
     backend = start(settings=settings)
     with Client.connect(Endpoint(backend.addresses[0], backend.token)) as client:
@@ -381,7 +394,11 @@ def test_clearing_the_cache_keeps_what_a_running_job_needs(
     job = client.submit(make_edit(sent, steps=1000, delay=0.02))
     eventually(lambda: client.job(job.id).progress.step > 1)
     usage = client.clear_cache()
-    assert {kind.name: kind.entries for kind in usage.kinds} == {"inversions": 1, "uploads": 1, "checkpoints": 1}
+    assert {kind.name: kind.entries for kind in usage.kinds} == {
+        "inversions": 1,
+        "uploads": 1,
+        "checkpoints": 1,
+    }
     client.cancel(job.id)
     finished(client, job.id)
     usage = client.clear_cache(["inversions"])

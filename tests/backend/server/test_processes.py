@@ -14,7 +14,6 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-
 from mattebox_media.writer import write_clip
 from mattebox_proto.channel import Address, open_channel
 from mattebox_proto.client import Client, Endpoint
@@ -48,8 +47,7 @@ def test_a_killed_backend_resumes_its_job_to_the_same_bits(
         job = client.submit(edit)
         waiting = client.submit(make_edit(client.open_clip(clip_file), steps=2))
         eventually(lambda: client.job(job.id).progress.step > 10)
-        seen = [event for event in client.jobs()]
-        assert len(seen) == 2
+        assert len(client.jobs()) == 2
         first.popen.kill()
     first.end()
 
@@ -131,24 +129,24 @@ def test_a_full_disk_fails_the_job_and_leaves_nothing_half_written(
         assert small.state == jobs_pb2.JOB_STATE_DONE
 
 
-def test_tls_serves_others_and_the_local_socket_its_own(launch: Launch, tmp_path: Path, home: Folders) -> None:
-    made = subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-        + ["-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem", "-subj", "/CN=localhost"]
-        + ["-addext", "subjectAltName=IP:127.0.0.1"],
-        capture_output=True,
-    )
+def test_tls_serves_others_and_the_local_socket_its_own(
+    launch: Launch, tmp_path: Path, home: Folders
+) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    what = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+    options = [*what.split(), "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate]
+    made = subprocess.run(["openssl", *options], capture_output=True)
     if made.returncode:
         pytest.skip("no openssl command here")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    process = launch(f"0.0.0.0:{port}", "0", "0", str(tmp_path / "cert.pem"), str(tmp_path / "key.pem"))
+    process = launch(f"0.0.0.0:{port}", "0", "0", str(certificate), str(key))
     card = process.card()
     assert card.address.startswith("unix:")
     with process.client() as client:
         client.handshake()
-    roots = (tmp_path / "cert.pem").read_bytes()
+    roots = certificate.read_bytes()
     with Client.connect(Endpoint(f"127.0.0.1:{port}", card.token, roots)) as client:
         client.handshake()
     with open_channel(Address.parse(f"127.0.0.1:{port}"), card.token) as plain, pytest.raises(grpc.RpcError):
@@ -183,7 +181,9 @@ def test_a_client_that_goes_away_frees_its_watch(
 def test_the_serve_command_is_ready_quickly_and_without_torch(home: Folders, eventually: Eventually) -> None:
     began = time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, "-m", "mattebox_backend", "serve", "--idle-exit", "60"], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "mattebox_backend", "serve", "--idle-exit", "60"],
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         eventually(lambda: read_card(home.backend_file) is not None)

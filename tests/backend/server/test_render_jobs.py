@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from mattebox_media.writer import write_clip
 from mattebox_proto.client import Client, Endpoint
 from mattebox_proto.codecs.masks import encode_track
