@@ -26,13 +26,8 @@ _COLUMNS = 5
 
 def run_demo(folder: Path, backend: str, device: str) -> None:
     """Copies the demo into the folder (over an earlier run's files), renders it and says where it all is."""
-    if folder.exists() and not folder.is_dir():
-        raise UsageFault(f"{folder} is a file; name a folder for the demo with -o.")
-    with resources.as_file(resources.files("mattebox_resources") / "demo") as shipped:
-        code = shutil.ignore_patterns("__pycache__", "*.py")
-        shutil.copytree(shipped, folder, dirs_exist_ok=True, ignore=code)
+    _copy_demo(folder)
     edit = prepare(folder / EDIT)
-    write_masks(edit.message, folder / "masks")
     lossless, video = folder / "result.mkv", folder / "result.mp4"
     with connect(backend, device) as client:
         take = render(client, edit)
@@ -45,15 +40,18 @@ def run_demo(folder: Path, backend: str, device: str) -> None:
     _say(folder, edit, report)
 
 
-def write_masks(edit: edit_pb2.Edit, folder: Path) -> None:
-    """Writes every region's masks as folder/REGION/0000.png, numbered by the source's frames."""
-    for region in edit.regions:
-        target = folder / region.name.replace("/", "-")
-        target.mkdir(parents=True, exist_ok=True)
-        for frame, mask in enumerate(decode_frames(region.masks), start=edit.start):
-            path = target / f"{frame:04d}.png"
-            if not path.exists():
-                Image.fromarray(mask).save(path)
+def _copy_demo(folder: Path) -> None:
+    """Raises UsageFault rather than write over an edit that someone has changed."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageFault(f"{folder} is a file; name a folder for the demo with -o.")
+    with resources.as_file(resources.files("mattebox_resources") / "demo") as shipped:
+        own = folder / EDIT
+        if own.exists() and own.read_bytes() != (shipped / EDIT).read_bytes():
+            raise UsageFault(
+                f"{own} is no longer the demo's: render yours with `mattebox edit {own} -o result.mp4`, "
+                "or name another folder for the demo with -o."
+            )
+        shutil.copytree(shipped, folder, dirs_exist_ok=True)
 
 
 def _sheet(edit: PreparedEdit, take: jobs_pb2.Take, result: Path) -> Image.Image:
