@@ -136,7 +136,7 @@ class RgbWriter:
 
 def _plane(frame: VideoFrame, index: int) -> NDArray[np.uint16]:
     plane = frame.planes[index]
-    samples: NDArray[np.uint16] = np.frombuffer(plane, np.uint16)  # type: ignore[call-overload]
+    samples: NDArray[np.uint16] = np.frombuffer(memoryview(plane), np.uint16)
     rows: NDArray[np.uint16] = samples.reshape(-1, plane.line_size // 2)[: plane.height, : plane.width]
     return rows
 

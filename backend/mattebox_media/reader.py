@@ -40,6 +40,7 @@ class FrameSource(Protocol):
     def keyframe_before(self, frame: int) -> int: ...
     def files(self) -> tuple[Path, ...]: ...
     def open_decoder(self) -> FrameDecoder: ...
+    def close(self) -> None: ...
 
 
 def open_clip(
@@ -114,6 +115,8 @@ class ClipReader:
     def frames(self, start: int, stop: int) -> Iterator[Frame]:
         """Frames ``start`` to ``stop - 1`` one by one, each decoded when it is asked for.
 
+        A range that is larger than the cache is not kept: it would only push everything else out.
+
         Raises FrameOutOfRange at once (also for an empty range), DamagedFrame and ClosedClip while iterating.
         """
         self._check_range(start, stop)
@@ -151,6 +154,7 @@ class ClipReader:
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
+            self._source.close()
         for decoder in idle:
             decoder.close()
         self._cache.clear()
@@ -165,6 +169,7 @@ class ClipReader:
 
     def _iterate(self, start: int, stop: int) -> Iterator[Frame]:
         decoder: FrameDecoder | None = None
+        fits = (stop - start) * self.info.frame_bytes <= self._cache.limit_bytes
         try:
             for index in range(start, stop):
                 self._check_range(index, stop)
@@ -172,7 +177,8 @@ class ClipReader:
                 if frame is None:
                     decoder = decoder or self._borrow(index)
                     frame = decoder.read(index)
-                    self._cache.put(index, frame)
+                    if fits:
+                        self._cache.put(index, frame)
                 yield frame
         finally:
             if decoder is not None:
@@ -202,7 +208,7 @@ class ClipReader:
                 nearest = min(self._idle, key=lambda decoder: _distance(decoder.position, index))
                 self._idle.remove(nearest)
                 return nearest
-        return self._source.open_decoder()
+            return self._source.open_decoder()
 
     def _give_back(self, decoder: FrameDecoder) -> None:
         with self._lock:

@@ -103,6 +103,9 @@ class SequenceSource:
         """Every picture, in order."""
         return tuple(numbered(self._pattern, self._first_number + i) for i in range(self.info.frame_count))
 
+    def close(self) -> None:
+        """Nothing is held open."""
+
     def open_decoder(self) -> SequenceDecoder:
         """A decoder; pictures are opened one by one."""
         return SequenceDecoder(self.info, self._first_number)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import av.error
 import numpy as np
+from av.container.input import InputContainer
 from av.stream import Discard
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
@@ -23,32 +26,38 @@ from mattebox_media.pixels import RgbReader, bit_depth, has_alpha
 
 
 class VideoSource:
-    """A video file: its description and its frame index. Holds no open file; ``open_decoder`` does."""
+    """A video file: its description, its frame index, and decoders on demand."""
 
     def __init__(self, path: Path) -> None:
         """Reads every packet header and decodes one frame.
 
         Raises ClipNotFound, NotAVideo, TruncatedClip, EmptyClip, DamagedFrame.
         """
-        with open_container(path) as container:
+        container = open_container(path)
+        try:
             stream = video_stream(container, path)
             index = build_index(container, stream, path)
             average_rate, aspect = stream.average_rate, stream.sample_aspect_ratio
             has_audio, codec = bool(container.streams.audio), stream.codec_context.codec.canonical_name
-        index, first = _first_shown(path, index)
+            # The open container goes on as the first decoder: opening one takes as long as several frames.
+            opened = _FrameStream(path, index, container)
+            first = opened.first()
+        except BaseException:
+            container.close()
+            raise
+        self._index = opened.index
+        self._opened: _FrameStream | None = opened
         self._orientation = Orientation.of(first)
         width, height = self._orientation.shown_size(first.width, first.height)
-        fps, variable = _frame_rate(index, average_rate)
+        fps, variable = _frame_rate(self._index, average_rate)
         if aspect and self._orientation.transpose:
             aspect = 1 / aspect
-        self._index = index
-        self._stored_size = (first.width, first.height)
         self.info = ClipInfo(
             path=path,
             kind="video",
             width=width,
             height=height,
-            frame_count=len(index.pts),
+            frame_count=len(self._index.pts),
             fps=fps,
             bit_depth=bit_depth(first.format),
             has_alpha=has_alpha(first.format),
@@ -76,8 +85,15 @@ class VideoSource:
         return (self.info.path,)
 
     def open_decoder(self) -> VideoDecoder:
-        """A decoder of its own, with its own open file."""
-        return VideoDecoder(self.info, self._index, self._orientation, self._stored_size)
+        """A decoder of its own, with its own open file; the first one goes on from opening the clip."""
+        stream, self._opened = self._opened, None
+        return VideoDecoder(self.info, stream or _FrameStream(self.info.path, self._index), self._orientation)
+
+    def close(self) -> None:
+        """Close what opening the clip left open."""
+        stream, self._opened = self._opened, None
+        if stream is not None:
+            stream.close()
 
 
 class VideoDecoder:
@@ -86,15 +102,11 @@ class VideoDecoder:
     Not thread-safe: one thread at a time.
     """
 
-    def __init__(
-        self, info: ClipInfo, index: FrameIndex, orientation: Orientation, stored_size: tuple[int, int]
-    ) -> None:
+    def __init__(self, info: ClipInfo, stream: _FrameStream, orientation: Orientation) -> None:
         self._info = info
-        self._index = index
-        self._stored_size = stored_size
-        self._stream = _FrameStream(info.path, index)
+        self._stream = stream
+        self._stored_size = orientation.shown_size(info.width, info.height)
         self._to_rgb = RgbReader(VideoFormat(info.pixel_format), info.color, orientation)
-        self._pixel_format = info.pixel_format
 
     @property
     def position(self) -> int | None:
@@ -105,12 +117,12 @@ class VideoDecoder:
         """Frame ``frame`` (0-based, in range), read-only. Raises DamagedFrame."""
         decoded = self._stream.frame(frame)
         if (decoded.width, decoded.height) != self._stored_size:
+            width, height = self._stored_size
             raise DamagedFrame(
-                self._info.path, frame, f"it is {decoded.width}x{decoded.height}, the clip is "
-                f"{self._stored_size[0]}x{self._stored_size[1]}"
-            )  # fmt: skip
-        if decoded.format.name != self._pixel_format:
-            decoded = decoded.reformat(format=self._pixel_format)
+                self._info.path, frame, f"it is {decoded.width}x{decoded.height}, the clip {width}x{height}"
+            )
+        if decoded.format.name != self._info.pixel_format:
+            decoded = decoded.reformat(format=self._info.pixel_format, threads=1)
         return self._to_rgb(decoded)
 
     def close(self) -> None:
@@ -121,15 +133,15 @@ class VideoDecoder:
 class _FrameStream:
     """The decoded frames of a file, positioned by frame index."""
 
-    def __init__(self, path: Path, index: FrameIndex) -> None:
+    def __init__(self, path: Path, index: FrameIndex, container: InputContainer | None = None) -> None:
+        """``container``: one that is open already; it is the stream's from now on."""
         self.position: int | None = None
+        self.index = index
         self._path = path
-        self._index = index
-        self._failure = "the decoder leaves it out"
-        self._open()
+        self._begin(container or open_container(path))
 
-    def _open(self) -> None:
-        self._container = open_container(self._path)
+    def _begin(self, container: InputContainer) -> None:
+        self._container = container
         self._video = video_stream(self._container, self._path)
         self._video.thread_type = "AUTO"
         for other in self._container.streams:
@@ -144,20 +156,47 @@ class _FrameStream:
         self._container.close()
         self.position = None
 
-    def first(self) -> VideoFrame | None:
-        """The first frame that the decoder shows, or None; only from a fresh stream."""
+    def first(self) -> VideoFrame:
+        """The first frame that the decoder shows; the stream stays at it. Raises EmptyClip and DamagedFrame.
+
+        Packets before it leave the index: a clip cut out of an open group of pictures begins with some that
+        no decoder can show, for they need a keyframe that is gone.
+        """
+        frame = self._next() if self._seek(0) else None
+        if frame is None or self.index.counted or frame.pts != self.index.pts[0]:
+            self._restart()
+            frame = self._next()
+        if frame is None:
+            raise EmptyClip(
+                f"{self._path} has {len(self.index.pts)} packets of video but no frame decodes; "
+                f"export it again."
+            )
+        if not self.index.counted and frame.pts is not None:
+            kept = self.index.pts >= frame.pts
+            self.index = replace(self.index, pts=self.index.pts[kept], key_of=self.index.key_of[kept])
+        self._frames = chain([frame], self._frames)
+        self.position = 0
+        return frame
+
+    def _next(self) -> VideoFrame | None:
         try:
             return next(self._frames, None)
         except av.error.FFmpegError as error:
             raise DamagedFrame(self._path, 0, _reason(error)) from error
 
+    def _restart(self) -> None:
+        """Open the file anew, at its head."""
+        self.close()
+        self._begin(open_container(self._path))
+
     def frame(self, wanted: int) -> VideoFrame:
         """The frame, by decoding onwards where that is no detour, else from the keyframe before."""
-        if self.position is not None and self._index.keyframe_before(wanted) <= self.position <= wanted:
-            found = self._advance(wanted)
-            if found is not None:
-                return found
-        key = int(self._index.key_of[wanted])
+        if self.position is not None and self.index.keyframe_before(wanted) <= self.position <= wanted:
+            with contextlib.suppress(DamagedFrame):
+                found = self._advance(wanted)
+                if found is not None:
+                    return found
+        key = int(self.index.key_of[wanted])
         # A key whose decoder needs a run-up (intra refresh), or a seek that lands late, shows as a skipped
         # frame: then start earlier, and in the end at the head of the file.
         for start in (key, key - 1, key - 4):
@@ -165,16 +204,15 @@ class _FrameStream:
                 found = self._advance(wanted)
                 if found is not None:
                     return found
-        self.close()
-        self._open()
+        self._restart()
         found = self._advance(wanted)
         if found is None:
-            raise DamagedFrame(self._path, wanted, self._failure)
+            raise DamagedFrame(self._path, wanted, "the decoder leaves it out")
         return found
 
     def _seek(self, key: int) -> bool:
         """Go to a keyframe of the index; False when the container cannot."""
-        target = self._index.key_pts[key] if self._by_pts else self._index.key_dts[key]
+        target = self.index.key_pts[key] if self._by_pts else self.index.key_dts[key]
         try:
             self._container.seek(int(target), stream=self._video)
         except av.error.FFmpegError:
@@ -192,20 +230,20 @@ class _FrameStream:
         place: int | None = None
         for packet in self._container.demux(self._video):
             if sought and packet.size:
-                place = self._index.packet_at(packet) if place is None else place + 1
-                packets = self._index.packets
+                place = self.index.packet_at(packet) if place is None else place + 1
+                packets = self.index.packets
                 if place is None or place >= len(packets) or tuple(packets[place]) != packet_marks(packet):
                     return
             yield from packet.decode()
 
     def _advance(self, wanted: int) -> VideoFrame | None:
-        """Decode onwards to the frame; None when it is skipped, none comes, or the decoder fails."""
+        """Decode onwards to the frame; None when it is skipped or none comes. Raises DamagedFrame."""
         self.position = None
-        target = int(self._index.pts[wanted])
+        target = int(self.index.pts[wanted])
         try:
             for frame in self._frames:
                 shown = frame.pts
-                if self._index.counted:
+                if self.index.counted:
                     shown, self._count = self._count, self._count + 1
                 if shown is None or shown < target:
                     continue
@@ -216,32 +254,12 @@ class _FrameStream:
         except av.error.EOFError:
             return None
         except av.error.FFmpegError as error:
-            self._failure = _reason(error)
+            raise DamagedFrame(self._path, wanted, _reason(error)) from error
         return None
 
 
 def _reason(error: av.error.FFmpegError) -> str:
     return (error.strerror or "unknown decoder error").lower()
-
-
-def _first_shown(path: Path, index: FrameIndex) -> tuple[FrameIndex, VideoFrame]:
-    """The first frame, and the index without the packets before it that no decoder can show.
-
-    A clip cut out of an open group of pictures begins with such packets: they need a keyframe that is gone.
-    """
-    stream = _FrameStream(path, index)
-    try:
-        first = stream.first()
-    finally:
-        stream.close()
-    if first is None:
-        raise EmptyClip(
-            f"{path} has {len(index.pts)} packets of video but no frame decodes; export it again."
-        )
-    if index.counted or first.pts is None:
-        return index, first
-    kept = index.pts >= first.pts
-    return replace(index, pts=index.pts[kept], key_of=index.key_of[kept]), first
 
 
 def _frame_rate(index: FrameIndex, nominal: Fraction | None) -> tuple[Fraction, bool]:
