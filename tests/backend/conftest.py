@@ -75,9 +75,8 @@ def build_text_encoder(tokenizer: Any, width: int = 32) -> Any:
     )
 
 
-@pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder: 8×8 latents of 64×64 pixels, attention at 8² and 4²."""
+def build_tiny_model(folder: Path) -> Path:
+    """Saves a model: 8×8 latents of 64×64 pixels, attention at 8² and 4²."""
     import torch
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
@@ -101,8 +100,13 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         norm_num_groups=4,
         sample_size=64,
     )
-    folder = tmp_path_factory.mktemp("models") / "tiny-sd"
     return save_model(folder, unet, vae, build_text_encoder(tokenizer), tokenizer)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder; see `build_tiny_model`."""
+    return build_tiny_model(tmp_path_factory.mktemp("models") / "tiny-sd")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,128 @@
+"""The command line run as users run it, on a small clip, with a tiny model of random weights."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mattebox_desktop.cli import main
+from mattebox_media.writer import write_clip
+from mattebox_proto.discovery import process_lives, read_card
+from mattebox_proto.paths import folders
+from PIL import Image
+
+SIZE, FRAMES = 64, 4
+MODEL_MAKER = Path(__file__).parents[2] / "backend" / "conftest.py"
+EDIT = """
+source = "clip.mkv"
+range = [1, 3]
+prompt = "a red circle"
+source_prompt = "a blue circle"
+backbone = "{model}"
+
+[[region]]
+name = "left"
+prompt = "a red circle"
+mask = "masks/%04d.png"
+
+[params]
+steps = 1
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The backend tests' own tiny model, made by their code."""
+    spec = importlib.util.spec_from_file_location("mattebox_model_maker", MODEL_MAKER)
+    assert spec is not None
+    assert spec.loader is not None
+    maker: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(maker)
+    return maker.build_tiny_model(tmp_path_factory.mktemp("models") / "tiny-sd")
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One home, and so one backend, for the tests of this folder; the backend ends with them."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MATTEBOX_HOME", str(home))
+        yield home
+        card = read_card(folders().backend_file)
+        if card is not None and process_lives(card.pid):
+            os.kill(card.pid, signal.SIGTERM)
+            give_up = time.monotonic() + 60
+            while process_lives(card.pid) and time.monotonic() < give_up:
+                time.sleep(0.05)
+
+
+@pytest.fixture
+def mattebox(home: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Runs `mattebox ARGUMENTS…` in this process."""
+
+    def run(*arguments: str | Path) -> Outcome:
+        with pytest.raises(SystemExit) as left:
+            main([str(argument) for argument in arguments])
+        captured = capfd.readouterr()
+        return Outcome(int(left.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def command() -> list[str]:
+    """`mattebox`, for tests that need it as a process of its own."""
+    return [sys.executable, "-c", "from mattebox_desktop.cli import main; main()"]
+
+
+def pictures() -> np.ndarray:
+    """(FRAMES, SIZE, SIZE, 3): a gradient, other in each frame."""
+    y, x = np.mgrid[:SIZE, :SIZE]
+    return np.stack(
+        [np.stack([x * 3, y * 3, np.full_like(x, 40 * i)], axis=-1) for i in range(FRAMES)]
+    ).astype(np.uint8)
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """A folder with a clip, a region's masks, and (from `edit_file`) an edit file."""
+    write_clip(tmp_path / "clip.mkv", iter(pictures()), fps=Fraction(10))
+    (tmp_path / "masks").mkdir()
+    for frame in range(FRAMES):
+        mask = np.zeros((SIZE, SIZE), np.uint8)
+        mask[16:48, 8 + frame : 40 + frame] = 255
+        Image.fromarray(mask).save(tmp_path / "masks" / f"{frame:04d}.png")
+    return tmp_path
+
+
+@pytest.fixture
+def edit_file(work: Path) -> Callable[..., Path]:
+    """Writes the edit file, with words replaced: edit_file(("steps = 1", "steps = 2"), …)."""
+
+    def write(*changes: tuple[str, str], model: str = "pocket-sd") -> Path:
+        text = EDIT.format(model=model)
+        for old, new in changes:
+            assert old in text
+            text = text.replace(old, new)
+        path = work / "edit.toml"
+        path.write_text(text)
+        return path
+
+    return write
