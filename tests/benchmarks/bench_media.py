@@ -1,8 +1,8 @@
 """How fast 1080p H.264 comes through our reader, beside bare PyAV decoding to RGB.
 
 Run as ``python tests/benchmarks/bench_media.py [--frames N] [--rounds N] [--json FILE]``; it makes its own
-clip. The two take turns, so that whatever else the machine does strikes both; each is judged by its median, in
-frames per second of wall time and in processor time per frame.
+clip. The two take turns, so that whatever else the machine does strikes both; each is judged by its
+median, in frames per second of wall time and of processor time.
 """
 
 from __future__ import annotations
