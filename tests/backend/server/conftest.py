@@ -128,7 +128,7 @@ class Process:
             text=True,
         )
 
-    def card(self, timeout: float = 30.0) -> BackendCard:
+    def card(self, timeout: float = 90.0) -> BackendCard:
         """Waits until the process says where it is."""
         give_up = time.monotonic() + timeout
         while time.monotonic() < give_up:
@@ -152,7 +152,7 @@ class Process:
         self.popen.send_signal(signal.SIGTERM)
         return self.end()
 
-    def end(self, timeout: float = 20.0) -> int:
+    def end(self, timeout: float = 90.0) -> int:
         self.output, self.errors = self.popen.communicate(timeout=timeout)
         return self.popen.returncode
 
@@ -173,7 +173,7 @@ def launch(home: Folders) -> Iterator[Callable[..., Process]]:
             process.popen.communicate(timeout=10)
 
 
-def wait_for(condition: Callable[[], bool], timeout: float = 20.0) -> None:
+def wait_for(condition: Callable[[], bool], timeout: float = 90.0) -> None:
     give_up = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < give_up, "it did not happen in time"
