@@ -48,7 +48,7 @@ class Bar:
 
 @contextmanager
 def bar(title: str) -> Iterator[Bar]:
-    """Shows a bar while the block runs; it disappears with a terminal-less stderr."""
+    """Shows a bar while the block runs, where stderr is a terminal; a log file gets none."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -56,7 +56,8 @@ def bar(title: str) -> Iterator[Bar]:
         TimeElapsedColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         yield Bar(progress, progress.add_task(title, total=None, note=""))
 
 
