@@ -12,6 +12,7 @@ from mattebox_desktop.model import commands
 from mattebox_desktop.model.errors import ProjectFileError
 from mattebox_desktop.model.project import ClipRef, Project
 from mattebox_desktop.model.project_file import SUFFIX, load_project, save_project
+from mattebox_desktop.service.edit_files import EDIT_FILES, project_of_edit
 from mattebox_desktop.service.frames import FrameSource
 from mattebox_desktop.service.recovery import Recovery
 from mattebox_desktop.service.worker import Worker
@@ -55,13 +56,17 @@ class Documents(QObject):
     # -- opening ---------------------------------------------------------------------------------------------
 
     def open(self, path: Path) -> None:
-        """Opens a project, or a clip as a new project.
+        """Opens a project, or an edit file or a clip as a new project.
 
         Raises:
-            ProjectFileError: the project cannot be read. What a clip's reader finds is told by `clip_failed`.
+            ProjectFileError: the project or the edit cannot be read. What a clip's reader finds is told by
+                `clip_failed`.
         """
-        if path.suffix.lower() == SUFFIX:
+        suffix = path.suffix.lower()
+        if suffix == SUFFIX:
             self.open_project(path)
+        elif suffix in EDIT_FILES:
+            self._install(project_of_edit(path), None)
         else:
             self.open_clip(path)
 

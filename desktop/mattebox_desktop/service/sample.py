@@ -1,15 +1,15 @@
-"""The clip that ships, for a first try."""
+"""The edit that ships, for a first try."""
 
 from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
 
-_NAMES = ("demo/source.mp4", "demo/clip.mp4", "demo/demo.mp4")
+_NAMES = ("demo/edit.toml", "demo/source.mkv")
 
 
-def sample_clip() -> Path | None:
-    """The shipped clip's file; None where this installation has none."""
+def sample() -> Path | None:
+    """The shipped edit, or its clip; None where this installation has none."""
     root = files("mattebox_resources")
     for name in _NAMES:
         path = Path(str(root.joinpath(name)))

@@ -17,7 +17,7 @@ from mattebox_desktop.model.project_file import SUFFIX
 from mattebox_desktop.model.region import Region
 from mattebox_desktop.model.session import Compare
 from mattebox_desktop.service.preferences import preferences
-from mattebox_desktop.service.sample import sample_clip
+from mattebox_desktop.service.sample import sample
 from mattebox_desktop.ui import palette
 from mattebox_desktop.ui.dialogs import (
     CommandPalette,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mattebox_desktop.ui.main_window import MainWindow
 
 _PROJECTS = f"Mattebox project (*{SUFFIX})"
-_CLIPS = "Clips and projects (*.mp4 *.mov *.mkv *.webm *.avi *.m4v *.mxf *.png *.tif *.tiff *.jpg *.mattebox)"
+_CLIPS = "Clips, projects and edits (*.mp4 *.mov *.mkv *.webm *.avi *.m4v *.mxf *.png *.tif *.jpg *.mattebox *.toml)"
 _SIZE_STEP = 1.15
 
 
@@ -155,9 +155,9 @@ class WindowCommands:
             self._workspace.guarded(lambda: self._workspace.documents.open(path))
 
     def open_sample(self) -> None:
-        path = sample_clip()
-        if path is not None and self.may_leave():
-            self._workspace.documents.open_clip(path)
+        path = sample()
+        if path is not None:
+            self.open_path(path)
 
     def relink(self) -> None:
         name, _ = QFileDialog.getOpenFileName(self._window, "Find the project's clip", self._folder())

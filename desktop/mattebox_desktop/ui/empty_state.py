@@ -29,7 +29,7 @@ class EmptyState(QWidget):
             self,
         )
         steps.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        steps.setMaximumWidth(380)
+        steps.setFixedSize(400, 36)
         self.open_button = QPushButton("Open clip…", self)
         self.open_button.setProperty("primary", True)
         self.open_button.setToolTip("Open a clip or a project (Ctrl+O)")

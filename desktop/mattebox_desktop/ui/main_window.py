@@ -22,7 +22,7 @@ from mattebox_desktop.model.project import Project, Take
 from mattebox_desktop.model.session import Compare, Session
 from mattebox_desktop.service.job_view import JobView
 from mattebox_desktop.service.preferences import preferences
-from mattebox_desktop.service.sample import sample_clip
+from mattebox_desktop.service.sample import sample
 from mattebox_desktop.service.workspace import Workspace
 from mattebox_desktop.ui.actions import Actions
 from mattebox_desktop.ui.commands_of_window import WindowCommands
@@ -56,7 +56,7 @@ class MainWindow(QMainWindow):
         self.actions_ = Actions(self)
         self.viewer = Viewer(workspace.session)
         self.notices = NoticeBar()
-        self.empty = EmptyState(with_sample=sample_clip() is not None)
+        self.empty = EmptyState(with_sample=sample() is not None)
         self.regions = RegionsPanel(workspace)
         self.edit = EditPanel(workspace)
         self.takes = TakesPanel(workspace)

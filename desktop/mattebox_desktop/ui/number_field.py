@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QMouseEvent
-from PySide6.QtWidgets import QAbstractSpinBox, QDoubleSpinBox, QLabel, QSpinBox, QWidget
+from PySide6.QtWidgets import QDoubleSpinBox, QLabel, QSpinBox, QWidget
 
 _PIXELS_PER_STEP = 4.0
 
@@ -31,7 +31,8 @@ def real_number(
 def _style(field: QSpinBox | QDoubleSpinBox, unit: str) -> None:
     field.setSuffix(f" {unit}" if unit else "")
     field.setKeyboardTracking(False)
-    field.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
+    field.lineEdit().setTextMargins(6, 0, 6, 0)
+    # No setButtonSymbols(NoButtons): with a style sheet Qt 6.12 then leaves the text one pixel. The sheet hides them.
 
 
 class ScrubLabel(QLabel):

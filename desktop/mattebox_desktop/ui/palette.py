@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from string import Template
 
+import qtawesome
+from PySide6.QtCore import QTemporaryDir
 from PySide6.QtGui import QColor, QPalette
 from PySide6.QtWidgets import QApplication, QStyleFactory
 
@@ -90,13 +93,16 @@ QLineEdit, QPlainTextEdit, QSpinBox, QDoubleSpinBox, QComboBox {
     selection-background-color: $accent; selection-color: $on_accent;
 }
 QPlainTextEdit { padding: 4px; }
+QAbstractSpinBox { padding: 3px 0; }
+QAbstractSpinBox::up-button, QAbstractSpinBox::down-button { width: 0; border: none; subcontrol-origin: border; }
+QAbstractSpinBox QLineEdit { background: transparent; border: none; padding: 0 8px; min-height: 0; }
 QLineEdit:focus, QPlainTextEdit:focus, QSpinBox:focus, QDoubleSpinBox:focus, QComboBox:focus { border-color: $accent; }
 QLineEdit:disabled, QSpinBox:disabled, QDoubleSpinBox:disabled, QComboBox:disabled { color: $quiet; }
 QLineEdit[flat="true"] { background: transparent; border-color: transparent; padding: 2px 4px; min-height: 18px; }
 QLineEdit[flat="true"]:hover { border-color: $line; }
 QLineEdit[flat="true"]:focus { background: $ground; border-color: $accent; }
-QSpinBox::up-button, QSpinBox::down-button, QDoubleSpinBox::up-button, QDoubleSpinBox::down-button { width: 0; border: none; }
-QComboBox::drop-down { border: none; width: 20px; }
+QComboBox::drop-down { border: none; width: 24px; }
+QComboBox::down-arrow { image: url("$arrow"); width: 12px; height: 12px; }
 QComboBox QAbstractItemView { background: $panel; border: 1px solid $line; selection-background-color: $raised; selection-color: $text; }
 QPushButton { background: $raised; border: 1px solid $line; border-radius: 4px; padding: 4px 12px; min-height: 18px; }
 QPushButton:hover { border-color: $quiet; }
@@ -137,8 +143,9 @@ QWidget[row="true"][selected="true"] { background: $raised; }
 )
 
 
-def style_sheet(palette: Palette) -> str:
-    return _SHEET.substitute({name: getattr(palette, name) for name in Palette.__dataclass_fields__})
+def style_sheet(palette: Palette, arrow: str) -> str:
+    """arrow: the file of a combo box's arrow, since a style sheet takes pictures only from files."""
+    return _SHEET.substitute(asdict(palette), arrow=arrow)
 
 
 def apply(app: QApplication, palette: Palette) -> None:
@@ -165,8 +172,19 @@ def apply(app: QApplication, palette: Palette) -> None:
     ):
         colors.setColor(target, QColor(name))
     app.setPalette(colors)
-    app.setStyleSheet(style_sheet(palette))
+    app.setStyleSheet(style_sheet(palette, _arrow_file(palette)))
 
+
+def _arrow_file(palette: Palette) -> str:
+    """Draws Phosphor's caret into the folder of this run's pictures and returns its path."""
+    path = Path(_pictures.path()) / f"caret-{palette.quiet[1:]}.png"
+    if not path.exists():
+        qtawesome.icon("ph.caret-down", color=palette.quiet).pixmap(24, 24).save(str(path))
+    return path.as_posix()
+
+
+_pictures = QTemporaryDir()
+"""Removed when the process ends."""
 
 current: Palette = DARK
 """The palette in use; widgets that paint themselves read it when they paint."""

@@ -84,7 +84,8 @@ class ParameterForm(QWidget):
         if parameter.choices:
             box = QComboBox(self)
             box.addItems(list(parameter.choices))
-            box.textActivated.connect(lambda text: self._set(parameter, text))
+            as_value = {"int": int, "float": float}.get(parameter.kind, str)
+            box.textActivated.connect(lambda text: self._set(parameter, as_value(text)))
             self._show[parameter.name] = lambda value: box.setCurrentText(str(value))
             return QLabel(words, self), box
         line = QLineEdit(self)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QColor, QFocusEvent, QMouseEvent, QPainter, QPaintEvent, QPixmap
 from PySide6.QtWidgets import (
+    QGridLayout,
     QHBoxLayout,
     QLabel,
     QLineEdit,
@@ -132,17 +133,16 @@ class RegionRow(QWidget):
         self.delete.clicked.connect(self._delete)
         for field in (self.name, self.prompt):
             field.focused.connect(self._select)
-        names = QVBoxLayout()
-        names.setSpacing(0)
-        names.addWidget(self.name)
-        names.addWidget(self.prompt)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(8, 4, 0, 4)
-        layout.setSpacing(4)
-        layout.addWidget(self.swatch, alignment=Qt.AlignmentFlag.AlignTop)
-        layout.addLayout(names)
-        layout.addWidget(self.eye, alignment=Qt.AlignmentFlag.AlignTop)
-        layout.addWidget(self.delete, alignment=Qt.AlignmentFlag.AlignTop)
+        layout = QGridLayout(self)
+        layout.setContentsMargins(8, 4, 4, 6)
+        layout.setHorizontalSpacing(4)
+        layout.setVerticalSpacing(0)
+        layout.setColumnStretch(1, 1)
+        layout.addWidget(self.swatch, 0, 0)
+        layout.addWidget(self.name, 0, 1)
+        layout.addWidget(self.eye, 0, 2)
+        layout.addWidget(self.delete, 0, 3)
+        layout.addWidget(self.prompt, 1, 1, 1, 3)
         self._bindings.add(bind(Region.name.changed(region), self.name.show_text, region.name))
         self._bindings.add(bind(Region.prompt.changed(region), self.prompt.show_text, region.prompt))
         self._bindings.add(bind(Region.visible.changed(region), self._show_visible, region.visible))

@@ -12,6 +12,9 @@ from mattebox_desktop.ui import palette
 from mattebox_desktop.ui.timecode import duration
 
 
+_WIDTH = 340
+
+
 class StatusDot(QToolButton):
     """Backend state, or the progress of a running render."""
 
@@ -21,7 +24,7 @@ class StatusDot(QToolButton):
         self._status = workspace.backend.status
         self._job: JobView | None = None
         self.words = ""
-        self.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Preferred)
+        self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         self.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         menu = QMenu(self)
         self.restart = menu.addAction("Start the backend again", workspace.backend.restart)
@@ -38,17 +41,19 @@ class StatusDot(QToolButton):
         self._say()
 
     def sizeHint(self) -> QSize:
-        metrics = self.fontMetrics()
-        return QSize(metrics.horizontalAdvance(self.words) + 36, max(24, metrics.height() + 8))
+        return QSize(_WIDTH, 28)  # a menu bar asks once: wide enough for every state
 
     def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        area = self.rect().adjusted(24, 0, -12, 0)
+        shown = self.fontMetrics().elidedText(self.words, Qt.TextElideMode.ElideRight, area.width())
+        left = area.right() - self.fontMetrics().horizontalAdvance(shown)
+        painter.setPen(QColor(palette.current.quiet))
+        painter.drawText(area, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight, shown)
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(QColor(self.color))
-        painter.drawEllipse(QPointF(12, self.height() / 2), 4, 4)
-        painter.setPen(QColor(palette.current.quiet))
-        painter.drawText(self.rect().adjusted(24, 0, -8, 0), Qt.AlignmentFlag.AlignVCenter, self.words)
+        painter.drawEllipse(QPointF(left - 12, self.height() / 2 + 0.5), 4, 4)
 
     @property
     def color(self) -> str:
@@ -76,7 +81,6 @@ class StatusDot(QToolButton):
         else:
             self.words = self._status.words
         self.setAccessibleName(self.words)
-        self.updateGeometry()
         self.update()
 
     def _copy(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from PySide6.QtCore import QPointF, QRectF, QSize, Qt
+from PySide6.QtCore import QPointF, QRectF, QSize, QSizeF, Qt
 from PySide6.QtGui import QColor, QFont, QImage, QPainter, QPolygonF
 
 from mattebox_desktop.model.project import Take
@@ -16,6 +16,7 @@ GUTTER, RIGHT = 168.0, 12.0
 RULER, VIDEO, TRACK = 24.0, 48.0, 28.0
 TRACKS = RULER + VIDEO + 4
 _HELD_ALPHA = 90
+_WIDEST_CROP = 1.8
 
 
 def draw_ground(painter: QPainter, size: QSize, scale: TimeScale) -> None:
@@ -74,9 +75,15 @@ def draw_strip(
             painter.fillRect(cell.adjusted(0, 0, -1, 0), QColor(colors.raised))
             continue
         width = VIDEO * image.width() / image.height()
-        shown = QRectF(cell.x(), cell.y(), min(width, cell.width()), VIDEO)
         painter.fillRect(cell, QColor(colors.raised))
-        painter.drawImage(shown, image, QRectF(0, 0, image.width() * shown.width() / width, image.height()))
+        if cell.width() > _WIDEST_CROP * width:
+            painter.drawImage(QRectF(cell.x(), cell.y(), width, VIDEO), image)
+            continue
+        # Filled from edge to edge: a wider cell crops the picture's height, a narrower one its width.
+        scale_ = max(cell.width() / image.width(), VIDEO / image.height())
+        shown = QSizeF(cell.width() / scale_, VIDEO / scale_)
+        corner = QPointF((image.width() - shown.width()) / 2, (image.height() - shown.height()) / 2)
+        painter.drawImage(cell, image, QRectF(corner, shown))
         painter.fillRect(QRectF(cell.right() - 1, cell.y(), 1, VIDEO), QColor(0, 0, 0, 120))
     painter.restore()
 

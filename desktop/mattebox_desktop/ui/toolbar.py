@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import log
 
 from PySide6.QtCore import QSignalBlocker, QSize, Qt
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QSlider, QToolBar, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QSlider, QToolBar, QWidget
 
 from mattebox_desktop.model.brush import MAX_SIZE, Brush
 from mattebox_desktop.model.session import Session, Tool
@@ -104,6 +104,7 @@ def _slider(words: str, parent: QWidget) -> QSlider:
 
 def _group(label: QLabel, field: QWidget, slider: QWidget) -> QWidget:
     group = QWidget()
+    group.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Preferred)
     row = QHBoxLayout(group)
     row.setContentsMargins(4, 0, 8, 0)
     row.setSpacing(8)

@@ -1,0 +1,85 @@
+"""Opens the command line's edit files (TOML or JSON) as projects."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from mattebox_media import MediaError, open_clip
+from mattebox_proto.codecs.masks import decode_frames
+from mattebox_proto.codecs.params import decode_params
+from mattebox_proto.editfile.message import edit_message
+from mattebox_proto.editfile.reading import load
+from mattebox_proto.errors import BackendError, InvalidMessage
+from mattebox_proto.mattebox.v1 import clips_pb2, edit_pb2
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from mattebox_desktop.model import commands
+from mattebox_desktop.model.edit_request import AUTO, DEFAULT_METHOD
+from mattebox_desktop.model.errors import ModelError, ProjectFileError
+from mattebox_desktop.model.mask_track import Mask
+from mattebox_desktop.model.project import ClipRef, Project
+from mattebox_desktop.model.region import MaskMode
+
+EDIT_FILES = (".toml", ".json")
+_MODES = {
+    edit_pb2.MASK_MODE_ELLIPSE: MaskMode.ELLIPSE,
+    edit_pb2.MASK_MODE_BOX: MaskMode.BOX,
+    edit_pb2.MASK_MODE_DILATED: MaskMode.DILATED,
+}
+
+
+def project_of_edit(path: Path) -> Project:
+    """A project that renders what the edit file renders; references are left out in this version.
+
+    Raises:
+        ProjectFileError: the edit, its source or one of its masks cannot be read; the sentence says which.
+    """
+    try:
+        edit = load(path)
+        source = Path(edit.source)
+        source = source if source.is_absolute() else path.parent / source
+        with open_clip(source) as reader:
+            info = reader.info
+        clip = clips_pb2.Clip(width=info.width, height=info.height, frames=info.frame_count)
+        message = edit_message(edit, clip, folder=path.parent, read_mask=_grey, read_image=_color)
+        ref = ClipRef(info.path.absolute(), info.width, info.height, info.frame_count, Fraction(info.fps))
+        return _project(ref, message)
+    except (BackendError, InvalidMessage, MediaError, ModelError, OSError, UnidentifiedImageError) as error:
+        raise ProjectFileError(path, str(error)) from error
+
+
+def _project(clip: ClipRef, edit: edit_pb2.Edit) -> Project:
+    project = Project()
+    with project.changes.transaction("Open edit", undoable=False):
+        commands.set_clip(project, clip)
+        commands.set_range(project, edit.start, edit.stop)
+        project.prompt, project.source_prompt = edit.prompt, edit.source_prompt
+        project.method = AUTO if edit.method == DEFAULT_METHOD else edit.method
+        project.backbone, project.seed = edit.backbone, edit.seed
+        project.params = decode_params(edit.params)
+        for saved in sorted(edit.regions, key=lambda region: region.order):
+            region = commands.add_region(project, saved.name, saved.prompt)
+            region.mode = _MODES.get(saved.mode, MaskMode.TIGHT)
+            region.dilation, region.feather = saved.dilation, saved.feather
+            before: Mask | None = None
+            for frame, mask in enumerate(decode_frames(saved.masks), edit.start):
+                if before is None or not np.array_equal(mask, before):
+                    region.masks.set_key(frame, mask.copy() if mask.any() else None)
+                before = mask
+            if edit.stop < clip.frame_count:
+                region.masks.set_key(edit.stop, None)
+    project.changes.mark_saved()
+    return project
+
+
+def _grey(path: Path) -> NDArray[np.uint8]:
+    with Image.open(path) as image:
+        return np.array(image.convert("L"), np.uint8)
+
+
+def _color(path: Path) -> NDArray[np.uint8]:
+    with Image.open(path) as image:
+        return np.array(image.convert("RGB"), np.uint8)
