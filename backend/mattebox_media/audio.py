@@ -34,6 +34,7 @@ _COPIED: Final = {
 }  # fmt: skip
 # Encoder and its sample format for what is not copied; lossless where the container has a lossless codec.
 _ENCODED: Final = {"mp4": ("aac", "fltp"), "mov": ("pcm_s24le", "s32"), "matroska": ("flac", "s32")}
+_USUAL_LAYOUTS: Final = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 _AAC_BIT_RATE: Final = 256_000
 _INTERLEAVING: Final = Fraction(1)  # seconds by which the tracks of a file may lie apart
 
@@ -169,7 +170,8 @@ class _EncodedTrack:
         codec, sample_format = _ENCODED[container]
         self._decoder: AudioCodecContext = source.codec_context
         self._rate = self._decoder.sample_rate
-        self._layout = self._decoder.layout.name
+        self._channels = self._decoder.layout.nb_channels
+        self._layout = _layout_name(self._decoder)
         self._sample_format = sample_format
         stream = cast(AudioStream, target.add_stream(codec, rate=self._rate))
         self._stream = stream
@@ -182,7 +184,6 @@ class _EncodedTrack:
         self._resampler = AudioResampler(sample_format, self._layout, self._rate)
         self._origin = origin
         self._planar = sample_format.endswith("p")
-        self._channels = len(self._decoder.layout.channels)
         self._waiting: NDArray[Any] | None = None  # (channels or 1, samples), not yet encoded
         self._received = 0  # samples from time 0 on that were taken in
         self._sent = 0
@@ -242,6 +243,12 @@ class _EncodedTrack:
             frame.pts = self._sent
             self._sent += chunk.shape[1] // self._per_sample
             yield from self._stream.encode(frame)
+
+
+def _layout_name(decoder: AudioCodecContext) -> str:
+    """The speakers; plain PCM counts its channels without saying which they are."""
+    name: str = decoder.layout.name
+    return _USUAL_LAYOUTS.get(decoder.layout.nb_channels, name) if "channels" in name else name
 
 
 def _copyable(stream: AudioStream, container: str) -> bool:

@@ -148,7 +148,8 @@ def _stretch(plane: NDArray[np.uint16], bits: int, full: bool) -> NDArray[np.uin
         return plane
     white = np.uint16(65536 - (1 << (16 - significant)))
     clipped = np.minimum(plane, white)
-    return clipped + (clipped >> np.uint16(significant))
+    stretched: NDArray[np.uint16] = clipped + (clipped >> np.uint16(significant))
+    return stretched
 
 
 def _shrink(values: NDArray[np.uint16], bits: int, full: bool) -> NDArray[np.uint16]:

@@ -52,9 +52,8 @@ def test_beeps_stay_on_their_pictures(
     with av.open(str(tmp_path / name)) as container:
         assert container.streams.audio[0].codec_context.name == "aac"
         sound, picture = container.streams.audio[0], container.streams.video[0]
-        assert float(sound.duration or 0) * float(sound.time_base or 0) < (
-            stop - start
-        ) / 25 + 0.1 or name.endswith("mkv")
+        if sound.duration is not None and sound.time_base is not None:
+            assert sound.duration * sound.time_base < (stop - start) / 25 + 0.1
         assert picture.frames in (0, stop - start)
 
 

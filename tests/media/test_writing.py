@@ -159,8 +159,8 @@ import numpy as np
 from mattebox_media import write_clip
 from mattebox_media.errors import OutputFull
 random = np.random.default_rng(0)
-frames = (random.integers(0, 256, (256, 256, 3)).astype(np.uint8) for _ in range(20))
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+frames = (random.integers(0, 256, (128, 128, 3)).astype(np.uint8) for _ in range(10))
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 try:
     write_clip(Path(sys.argv[1]), frames, fps=Fraction(25))
 except OutputFull as error:
