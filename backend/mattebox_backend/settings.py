@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from mattebox_proto.limits import MAX_MESSAGE_BYTES
 from mattebox_proto.paths import Folders
@@ -20,7 +21,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:N or mps")
+    device: str = Field(
+        default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N or mps"
+    )
     cache_limit: ByteSize = Field(
         default=ByteSize(10 << 30), ge=0, description="of inversions and uploads together"
     )
@@ -36,6 +39,15 @@ class Settings(BaseModel):
         default=(), description="folders that hold models in diffusers layout"
     )
     threads: int = Field(default=0, ge=0, description="CPU threads of a render; 0: as many as torch chooses")
+
+    def on_device(self, device: str) -> Self:
+        """The same on another device. Raises InvalidSettings for one that there cannot be."""
+        try:
+            return self.model_validate({**self.model_dump(), "device": device})
+        except ValidationError as error:
+            raise InvalidSettings(
+                f"The device “{device}” is unknown; use auto, cpu, cuda, cuda:N or mps."
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,8 +113,9 @@ class Client:
         return answer
 
     def info(self) -> system_pb2.Info:
-        with self._errors("asking about the device", _QUICK):
-            return self._system.GetInfo(system_pb2.GetInfoRequest(), timeout=_QUICK)
+        # The first time, the backend has to find its device: seconds, and many on a busy machine.
+        with self._errors("asking about the device", _SUBMIT):
+            return self._system.GetInfo(system_pb2.GetInfoRequest(), timeout=_SUBMIT)
 
     def cache(self) -> system_pb2.CacheUsage:
         with self._errors("measuring the cache", _QUICK):

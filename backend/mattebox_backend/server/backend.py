@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from mattebox_proto.auth import new_token
-from mattebox_proto.discovery import BackendCard, remove_card, write_card
+from mattebox_proto.discovery import BackendCard, process_lives, read_card, remove_card, write_card
 from mattebox_proto.mattebox.v1 import (
     clips_pb2,
     clips_pb2_grpc,
@@ -87,7 +88,7 @@ class Backend:
         engine: EngineMaker = render_engine,
     ) -> None:
         self._folders = folders
-        self._settings = settings.model_copy(update={"device": options.device or settings.device})
+        self._settings = settings.on_device(options.device) if options.device else settings
         self._options = options
         self._storage = Storage(folders)
         self._make_engine = engine
@@ -102,7 +103,8 @@ class Backend:
 
         Raises MatteboxError subclasses; nothing is left behind then.
         """
-        self._lock.acquire()
+        give_up = time.monotonic() + _LONGEST_STEP
+        self._lock.acquire(worth_waiting=lambda: self._other_is_ending() and time.monotonic() < give_up)
         try:
             self._open_parts()
             self._server = self._build_server()
@@ -120,8 +122,6 @@ class Backend:
             raise
         for name in _SERVICES:
             self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
-        import os
-
         self._card = BackendCard(
             address=addresses[0],
             token=self.token,
@@ -157,6 +157,11 @@ class Backend:
         if self._queue.store.unfinished_count():
             self._last_job = time.monotonic()
         return min(self._activity.idle_seconds(), time.monotonic() - self._last_job)
+
+    def _other_is_ending(self) -> bool:
+        """Whether the backend that holds the lock has taken its card away, as it does first when it stops."""
+        card = read_card(self._folders.backend_file)
+        return card is None or not process_lives(card.pid)
 
     def _open_parts(self) -> None:
         """The queue with what an earlier backend left, the caches, and the worker (not yet running)."""

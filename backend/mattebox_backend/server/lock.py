@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
 from mattebox_proto.paths import private_folder
 
 from mattebox_backend.errors import BackendRunning
+
+_POLL = 0.1
 
 
 class HomeLock:
@@ -19,11 +23,17 @@ class HomeLock:
         self._path = path
         self._file: IO[bytes] | None = None
 
-    def acquire(self) -> None:
-        """Raises BackendRunning when another process holds it."""
+    def acquire(self, *, worth_waiting: Callable[[], bool] = lambda: False) -> None:
+        """Raises BackendRunning when another process holds it.
+
+        worth_waiting: asked again and again whether that process is about to end.
+        """
         private_folder(self._path.parent)
         file = self._path.open("a+b")
-        if not _try_lock(file):
+        while not _try_lock(file):
+            if worth_waiting():
+                time.sleep(_POLL)
+                continue
             file.seek(0)
             holder = file.read(20).decode(errors="replace").strip()
             file.close()

@@ -32,12 +32,13 @@ def serve(
     say: shows a line to whoever started it. Raises MatteboxError subclasses when it cannot start.
     """
     where = folders()
-    _log_to(where.backend_log)
     backend = Backend(where, load_settings(where), options, engine=engine)
+    _log_to(where.backend_log)
     card = backend.start()
     _end_on_signals(backend)
     say(f"Mattebox backend {version()} serves at {', '.join(backend.addresses)} (process {card.pid}).")
-    say(f"Clients on this machine find it by themselves; others need the token in {where.backend_file}.")
+    if options.certificate is not None:
+        say(f"Clients on other machines need its token: MATTEBOX_TOKEN={backend.token}")
     try:
         while not backend.stopping.wait(1.0 if idle_exit else None):
             if idle_exit and backend.idle_seconds() >= idle_exit:

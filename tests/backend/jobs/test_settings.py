@@ -31,6 +31,7 @@ def test_sizes_are_read_as_people_write_them(folders: Folders) -> None:
     [
         ("cache_limit = -1", "cache_limit = -1: "),
         ('queue_limit = "x"', "queue_limit = 'x': "),
+        ('device = "tpu"', "device = 'tpu': "),
         ("sofa = 1", "“sofa” is unknown [(]known: cache_limit, "),
         ("cache_limit = ", "no valid TOML"),
         ("cache_limit = 1\ncache_limit = 2", "no valid TOML"),

@@ -463,11 +463,12 @@ def test_a_damaged_database_is_kept_aside(
         (["--listen", "nowhere"], "neither HOST:PORT nor unix"),
         (["--listen", "127.0.0.1:70000"], "neither HOST:PORT nor unix"),
         (["--listen", "unix:relative.sock"], "needs a full path"),
+        (["--device", "tpu"], "device “tpu” is unknown"),
         (["--tls-cert", "absent.pem"], "both a certificate and its key"),
         (["--tls-cert", "absent.pem", "--tls-key", "absent.pem"], r"absent\.pem cannot be read"),
     ],
 )
-def test_the_serve_command_refuses_in_one_sentence(arguments: list[str], words: str) -> None:
+def test_the_serve_command_refuses_in_one_sentence(home: Folders, arguments: list[str], words: str) -> None:
     run = CliRunner().invoke(app, ["serve", *arguments])
     assert run.exit_code == 2
     assert re.search(words, run.stderr)

@@ -95,6 +95,21 @@ def test_a_second_backend_on_one_home_says_so_and_ends(launch: Launch, home: Fol
         client.handshake()
 
 
+def test_a_backend_waits_for_one_that_is_about_to_end(
+    launch: Launch, clip_file: Path, make_edit: MakeEdit, home: Folders, eventually: Eventually
+) -> None:
+    first = launch()
+    with first.client() as client:
+        job = client.submit(make_edit(client.open_clip(clip_file), steps=3, delay=2))
+        eventually(lambda: client.job(job.id).state == jobs_pb2.JOB_STATE_RUNNING)
+        first.popen.terminate()
+        eventually(lambda: read_card(home.backend_file) is None)
+    assert first.popen.poll() is None
+    with launch().client() as client:
+        assert finished(client, job.id).state == jobs_pb2.JOB_STATE_DONE
+    assert first.end() == 0
+
+
 def test_leftovers_of_a_killed_backend_do_not_stand_in_the_way(launch: Launch, home: Folders) -> None:
     first = launch()
     old = first.card()

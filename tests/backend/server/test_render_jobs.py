@@ -108,6 +108,9 @@ def test_a_killed_render_resumes_to_the_bits_of_an_uninterrupted_one(
             for _event in client.watch(other.id):
                 pass
             assert json.loads(client.take(client.job(other.id).take).report_json)["inversion_cached"]
+            info = client.info()
+            assert (info.device, info.dtype) == ("cpu", "float32")
+            assert 0 < info.memory_free_bytes < info.memory_bytes
             client.shutdown()
         assert process.wait(30) == 0
     finally:
