@@ -18,6 +18,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from transformers import CLIPTextModel, CLIPTokenizer
+from transformers.utils import logging as transformers_logging
 
 from mattebox_backend.attention import AttentionSite, SiteKind, Switchboard
 from mattebox_backend.attention.switchboard import SiteProcessor
@@ -63,6 +64,7 @@ class StableDiffusion:
         Raises `ModelRefused` for another family, for weights that are not safetensors, and for damaged files.
         """
         _check_family(folder)
+        transformers_logging.disable_progress_bar()  # a server's log is no place for it
         unet = _load(folder, "unet", device, UNet2DConditionModel.from_pretrained, "torch_dtype")
         vae = _load(folder, "vae", device, AutoencoderKL.from_pretrained, "torch_dtype")
         text_encoder = _load(folder, "text_encoder", device, CLIPTextModel.from_pretrained, "dtype")
@@ -131,7 +133,7 @@ class StableDiffusion:
         if len(words) > limit - 2:
             raise InvalidEdit(
                 f"The prompt {_shorten(prompt)!r} is {len(words)} tokens long and the text encoder of "
-                f"{self.name} reads {limit - 2}; shorten the prompt, or the region prompts that are appended to it."
+                f"{self.name} reads {limit - 2}; shorten it, or the region prompts that are appended."
             )
         inputs = self.tokenizer(prompt, padding="max_length", max_length=limit, return_tensors="pt")
         states = self.text_encoder(inputs.input_ids.to(self.device.torch))[0]

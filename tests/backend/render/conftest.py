@@ -136,3 +136,62 @@ def studio(studio_of: Callable[..., Studio]) -> Iterator[Studio]:
 def render_monitor() -> type[Monitor]:
     """The monitor's class, to be built with where it should stop."""
     return Monitor
+
+
+@pytest.fixture
+def full_size_model() -> Callable[[Path], Path]:
+    """Builds a folder with the networks of Stable Diffusion 1.5, weights random and in bfloat16 (2 GB)."""
+
+    def build(folder: Path) -> Path:
+        import torch
+        from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+        from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+        from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+        torch.manual_seed(0)
+        default = torch.get_default_dtype()
+        torch.set_default_dtype(torch.bfloat16)
+        try:
+            UNet2DConditionModel(sample_size=64, cross_attention_dim=768).save_pretrained(folder / "unet")
+            AutoencoderKL(
+                down_block_types=("DownEncoderBlock2D",) * 4,
+                up_block_types=("UpDecoderBlock2D",) * 4,
+                block_out_channels=(128, 256, 512, 512),
+                layers_per_block=2,
+                sample_size=512,
+            ).save_pretrained(folder / "vae")
+            letters = list(bytes_to_unicode().values())
+            vocabulary = [
+                *letters,
+                *(letter + "</w>" for letter in letters),
+                "<|startoftext|>",
+                "<|endoftext|>",
+            ]
+            tokenizer = CLIPTokenizer(
+                vocab={token: index for index, token in enumerate(vocabulary)}, merges=[], model_max_length=77
+            )
+            CLIPTextModel(
+                CLIPTextConfig(
+                    hidden_size=768,
+                    intermediate_size=3072,
+                    num_hidden_layers=12,
+                    num_attention_heads=12,
+                    bos_token_id=tokenizer.bos_token_id,
+                    eos_token_id=tokenizer.eos_token_id,
+                    pad_token_id=tokenizer.pad_token_id,
+                )
+            ).save_pretrained(folder / "text_encoder")
+        finally:
+            torch.set_default_dtype(default)
+        tokenizer.save_pretrained(folder / "tokenizer")
+        DDIMScheduler(
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            clip_sample=False,
+            set_alpha_to_one=False,
+            steps_offset=1,
+        ).save_pretrained(folder / "scheduler")
+        return folder
+
+    return build

@@ -1,0 +1,41 @@
+"""Devices and their memory."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from mattebox_backend.device import choose_device, free_memory_mb, peak_memory_mb, reset_peak_memory
+from mattebox_backend.errors import DeviceError
+
+
+def test_the_processor_computes_in_single_precision() -> None:
+    device = choose_device("cpu")
+    assert (device.name, device.precision, device.dtype) == ("cpu", "float32", torch.float32)
+
+
+@pytest.mark.skipif(
+    torch.cuda.is_available() or torch.backends.mps.is_available(), reason="this machine has a GPU"
+)
+def test_without_a_gpu_auto_is_the_processor_and_asking_for_one_is_refused() -> None:
+    assert choose_device().kind == "cpu"
+    with pytest.raises(DeviceError, match=r"'cuda:0' is not here: this machine has no CUDA device"):
+        choose_device("cuda:0")
+    with pytest.raises(DeviceError, match="Apple"):
+        choose_device("mps")
+
+
+@pytest.mark.parametrize("spec", ["tpu", "cpu:1", "cuda:x", ""])
+def test_an_unknown_device_is_named(spec: str) -> None:
+    with pytest.raises(DeviceError, match="is unknown; use auto"):
+        choose_device(spec)
+
+
+def test_peak_memory_is_that_since_the_last_reset() -> None:
+    device = choose_device("cpu")
+    reset_peak_memory(device)
+    before = peak_memory_mb(device)
+    block = torch.ones(64 << 20, dtype=torch.uint8)
+    grown = peak_memory_mb(device) - before
+    assert 50 < grown < 200
+    del block
+    assert free_memory_mb(device) > 100

@@ -1,0 +1,83 @@
+"""The methods' names and parameters."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from mattebox_backend.errors import InvalidEdit, UnknownMethod
+from mattebox_backend.methods import describe_methods, find_method, known_methods
+
+
+def test_all_methods_are_known_by_name_and_one_is_available() -> None:
+    assert set(known_methods()) == {
+        "st-modulator",
+        "reatco",
+        "videodirector",
+        "mask-lora",
+        "roi-aware",
+        "custom",
+    }
+    assert [method.name for method in describe_methods() if method.available] == ["st-modulator"]
+
+
+def test_a_method_of_a_later_version_is_refused_with_what_to_use() -> None:
+    with pytest.raises(UnknownMethod, match=r"'reatco' is not in this version yet; use st-modulator\."):
+        find_method("reatco")
+
+
+def test_an_unknown_method_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(UnknownMethod, match="did you mean 'st-modulator'"):
+        find_method("st_modulator")
+
+
+def test_every_parameter_says_what_it_is_and_has_a_legal_default() -> None:
+    (method,) = [method for method in describe_methods() if method.available]
+    for parameter in method.parameters:
+        assert parameter.description.endswith(".")
+        assert find_method(method.name).parse({parameter.name: parameter.default})
+
+
+def test_what_is_given_beats_the_model_and_the_model_beats_the_method() -> None:
+    parse = find_method("st-modulator").parse
+    assert parse({}).steps == 50
+    assert parse({}, {"steps": 30}).steps == 30
+    assert parse({"steps": 10}, {"steps": 30}).steps == 10
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"stepz": 5}, "no parameter 'stepz'; did you mean 'steps'"),
+        ({"xyzzy": 5}, "no parameter 'xyzzy'; it takes steps,"),
+        ({"steps": 0}, "'steps' is 0; give 1 to 1000"),
+        ({"steps": 5.5}, "'steps' is 5.5; give a whole number"),
+        ({"steps": "many"}, "'steps' is 'many'; give a whole number"),
+        ({"steps": True}, "'steps' is True; give a whole number"),
+        ({"guidance": float("nan")}, "'guidance' is nan; give a number"),
+        ({"cross": 1}, "'cross' is 1; give true or false"),
+        ({"special_tokens": "loud"}, "'special_tokens' is 'loud'; choose one of negative, neutral"),
+        ({"sizes": 3}, "'sizes' is 3; choose one of 1, 2, 4, 8"),
+        ({"negative_prompt": 3}, "'negative_prompt' is 3; give text"),
+    ],
+)
+def test_a_bad_parameter_is_named_with_its_value_and_the_remedy(params: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidEdit) as caught:
+        find_method("st-modulator").parse(params)
+    assert words in str(caught.value)
+
+
+def test_whole_floats_are_whole_numbers_and_integers_are_numbers() -> None:
+    parsed = find_method("st-modulator").parse({"steps": 20.0, "guidance": 3})
+    assert (parsed.steps, parsed.guidance) == (20, 3.0)
+    assert isinstance(parsed.steps, int)
+
+
+def test_listing_methods_and_validating_edits_needs_no_torch() -> None:
+    code = (
+        "import sys, mattebox_backend.methods, mattebox_backend.render, mattebox_backend.device; "
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,89 @@
+"""Edits that cannot be made are named before anything is queued."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mattebox_backend.edit import Edit, MaskMode, Reference, Region
+from mattebox_backend.errors import InvalidEdit, UnknownMethod
+from mattebox_backend.render import validate
+from mattebox_media import ClipInfo
+
+INFO = ClipInfo(
+    path=Path("clip.mkv"),
+    kind="video",
+    width=8,
+    height=6,
+    frame_count=10,
+    fps=Fraction(24),
+    bit_depth=8,
+    has_alpha=False,
+    has_audio=False,
+    rotation=0,
+    codec="ffv1",
+    pixel_format="gbrp",
+)
+
+
+def edit() -> Edit:
+    region = Region("man", "a robot", np.full((3, 6, 8), 255, np.uint8), MaskMode.TIGHT)
+    return Edit(
+        Path("clip.mkv"), "", 2, 5, "a robot", "a man", "st-modulator", "pocket-sd", 0, (region,), (), {}
+    )
+
+
+def with_region(**changes: Any) -> Edit:
+    return replace(edit(), regions=(replace(edit().regions[0], **changes),))
+
+
+def test_a_sound_edit_passes() -> None:
+    validate(edit(), INFO)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: replace(edit(), start=5), "The range 5 to 5 holds no frame"),
+        (lambda: replace(edit(), start=9, stop=12), "reaches beyond the clip: clip.mkv has frames 0 to 9"),
+        (lambda: replace(edit(), start=-1, stop=2), "reaches beyond the clip"),
+        (lambda: replace(edit(), regions=()), "no region"),
+        (lambda: replace(edit(), regions=edit().regions * 2), "Two regions are called 'man'"),
+        (lambda: with_region(prompt="  "), "'man' has no prompt"),
+        (
+            lambda: with_region(masks=np.ones((2, 6, 8), np.uint8)),
+            "masks for 2 frames and the range 2 to 5 has 3",
+        ),
+        (lambda: with_region(masks=np.ones((3, 8, 6), np.uint8)), "masks of 6×8 and the clip is 8×6"),
+        (lambda: with_region(masks=np.zeros((3, 6, 8), np.uint8)), "'man' is empty in every frame"),
+        (lambda: with_region(feather=-1), "feather of -1 pixels"),
+        (lambda: replace(edit(), params={"stepz": 3}), "did you mean 'steps'"),
+        (lambda: replace(edit(), references=(reference(region="dog"),)), "is for 'dog', which is no region"),
+        (lambda: replace(edit(), references=(reference(frame=7),)), "frame 7 lies outside the range 2 to 5"),
+        (lambda: replace(edit(), references=(reference(size=(8, 6)),)), "is 6×8 and the clip is 8×6"),
+    ],
+)
+def test_what_is_wrong_is_named(make: Callable[[], Edit], words: str) -> None:
+    with pytest.raises(InvalidEdit) as caught:
+        validate(make(), INFO)
+    assert words in str(caught.value)
+
+
+def reference(frame: int = 3, region: str = "man", size: tuple[int, int] = (6, 8)) -> Reference:
+    return Reference(frame, np.zeros((*size, 3), np.uint8), region)
+
+
+def test_an_unknown_method_is_told_apart() -> None:
+    with pytest.raises(UnknownMethod):
+        validate(replace(edit(), method="videodirector"), INFO)
+
+
+def test_a_region_that_is_there_in_one_frame_only_is_legal() -> None:
+    masks = np.zeros((3, 6, 8), np.uint8)
+    masks[2, 1, 1] = 255
+    validate(with_region(masks=masks), INFO)
