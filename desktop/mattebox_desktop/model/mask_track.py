@@ -76,7 +76,7 @@ class MaskTrack:
 
     def spans(self) -> list[Span]:
         """How the keys divide the clip, from the first key to the clip's end."""
-        ends = [*self._frames[1:], self.frame_count]
+        ends = [*self._frames[1:], self.frame_count] if self._frames else []
         return [
             Span(start, stop, self._keys[start] is not None)
             for start, stop in zip(self._frames, ends, strict=True)

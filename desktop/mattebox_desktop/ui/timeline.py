@@ -8,9 +8,9 @@ from enum import Enum, auto
 from typing import Any
 
 from numpy.typing import NDArray
-from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, QTimer, Signal
-from PySide6.QtGui import QHelpEvent, QImage, QMouseEvent, QPainter, QPaintEvent, QResizeEvent, QWheelEvent
-from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
+from PySide6.QtCore import QPointF, QRectF, QSize, Qt, QTimer, Signal
+from PySide6.QtGui import QImage, QMouseEvent, QPainter, QPaintEvent, QResizeEvent, QWheelEvent
+from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from mattebox_desktop.model import commands
 from mattebox_desktop.model.project import Project
@@ -193,6 +193,8 @@ class Timeline(QWidget):
         if self._drag is _Drag.NONE:
             over = self.project.clip is not None and self._grabbed(at) in (_Drag.IN, _Drag.OUT)
             self.setCursor(Qt.CursorShape.SizeHorCursor if over else Qt.CursorShape.ArrowCursor)
+            region = self._region_at(at)
+            self.setToolTip("" if region is None else painting.track_words(region))
         else:
             self._move(at)
 
@@ -211,14 +213,6 @@ class Timeline(QWidget):
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         self._set_scale(self.scale.resized(painting.GUTTER, self.width() - painting.GUTTER - painting.RIGHT))
-
-    def event(self, event: QEvent) -> bool:
-        if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
-            region = self._region_at(QPointF(event.pos()))
-            if region is not None:
-                QToolTip.showText(event.globalPos(), painting.track_words(region), self)
-                return True
-        return super().event(event)
 
     def _move(self, at: QPointF) -> None:
         frame = self.scale.frame(at.x())
