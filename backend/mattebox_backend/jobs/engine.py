@@ -148,7 +148,7 @@ def _title(device: Device) -> str:
         return torch.cuda.get_device_name(device.index)
     if device.kind == "mps":
         return f"Apple {platform.machine()} GPU"
-    return f"{platform.processor() or platform.machine()} CPU"
+    return f"{platform.processor() or platform.machine()} processor"
 
 
 def _memory(device: Device) -> int:

@@ -67,23 +67,36 @@ class Worker(threading.Thread):
     def run(self) -> None:
         self._prepare()
         while not self._stopping.is_set():
-            seen = self._queue.changes.count()
             try:
-                job = self._store.take_next()
+                self._turn()
             except DiskFull as error:
                 _log.warning("%s", error)
                 self._stopping.wait(_PATIENCE)
-                continue
-            if job is None:
-                self._queue.changes.wait(seen, 1.0)
-            else:
-                self._work(job)
+            except Exception:  # a worker that dies leaves every later job waiting for ever
+                _log.exception("the queue could not be worked on")
+                self._stopping.wait(_PATIENCE)
+
+    def _turn(self) -> None:
+        """Works on the oldest job, or waits for one."""
+        seen = self._queue.changes.count()
+        job = self._store.take_next()
+        if job is None:
+            self._queue.changes.wait(seen, 1.0)
+        else:
+            self._work(job)
 
     def _prepare(self) -> None:
+        """Imports and finds what every job needs, once the clients that wait for this start are in."""
+        if not self._store.unfinished_count():
+            self._queue.changes.wait(self._queue.changes.count(), _HEAD_START)
+        if self._stopping.is_set():
+            return
         try:
             self._engine.prepare()
         except MatteboxError as error:  # every job will say so; the server still answers
             _log.error("%s", error)
+        except Exception:  # a broken installation: every job will fail with its own traceback
+            _log.exception("the renderer could not be prepared")
 
     def _work(self, job: Job) -> None:
         """Renders one job and records how it ended."""
@@ -177,6 +190,9 @@ class _Ending:
 
 _PATIENCE = 5.0
 """Seconds between two tries to write to a full disk."""
+
+_HEAD_START = 1.5
+"""Seconds that a fresh backend keeps for its first clients before it imports torch, a hog."""
 
 
 def _made(folder: Path) -> Path:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 import socket
+import sqlite3
 import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import grpc
 import numpy as np
@@ -17,6 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from mattebox_backend.cli import app
 from mattebox_backend.errors import InvalidSettings
+from mattebox_backend.jobs.store import JobStore
 from mattebox_backend.server.addresses import Listen
 from mattebox_backend.server.backend import Backend, Options
 from mattebox_backend.settings import Settings
@@ -194,6 +197,36 @@ def test_an_unexpected_failure_ends_that_job_and_not_the_worker(
     assert "over two lines" in log
     assert not client.takes()
     assert finished(client, client.submit(make_edit(clip)).id).state == jobs_pb2.JOB_STATE_DONE
+
+
+def test_a_worker_outlives_a_broken_installation_and_a_broken_turn(
+    start: Callable[..., Backend],
+    inverting: ModuleType,
+    clip_file: Path,
+    make_edit: MakeEdit,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def no_torch(_engine: object) -> None:
+        raise ImportError("No module named torch")
+
+    turns = iter([sqlite3.DatabaseError("a passing fault")])
+
+    def broken_once(store: JobStore) -> object:
+        for fault in turns:
+            raise fault
+        return take_next(store)
+
+    take_next = JobStore.take_next
+    monkeypatch.setattr(inverting.InvertingEngine, "prepare", no_torch)
+    monkeypatch.setattr(JobStore, "take_next", broken_once)
+    monkeypatch.setattr("mattebox_backend.jobs.worker._PATIENCE", 0.01)
+    backend = start()
+    with Client.connect(Endpoint(backend.addresses[0], backend.token)) as client:
+        job = client.submit(make_edit(client.open_clip(clip_file)))
+        assert finished(client, job.id).state == jobs_pb2.JOB_STATE_DONE
+    assert "No module named torch" in caplog.text
+    assert "a passing fault" in caplog.text
 
 
 def test_a_renderer_that_hands_out_too_few_frames_makes_no_take(
