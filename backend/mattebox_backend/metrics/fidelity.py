@@ -63,7 +63,7 @@ def check_clips(frames: Frames, reference: Frames, mask: Mask) -> None:
         )
     if mask.shape != frames.shape[:3]:
         raise MetricInputError(
-            f"The mask has size {mask.shape}, the clip {frames.shape[:3]}; give one mask per frame at its size."
+            f"The mask has size {mask.shape}, the clip {frames.shape[:3]}; give one mask per frame."
         )
 
 

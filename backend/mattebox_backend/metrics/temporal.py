@@ -19,7 +19,7 @@ def temporal_gradient(frames: Frames, mask: Mask) -> float | None:
     """
     if mask.shape != frames.shape[:3]:
         raise MetricInputError(
-            f"The mask has size {mask.shape}, the clip {frames.shape[:3]}; give one mask per frame at its size."
+            f"The mask has size {mask.shape}, the clip {frames.shape[:3]}; give one mask per frame."
         )
     inside = mask.astype(bool)
     both = inside[1:] & inside[:-1]

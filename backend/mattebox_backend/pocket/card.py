@@ -11,26 +11,27 @@ library_name: diffusers
 ---
 # pocket-sd
 
-A small Stable-Diffusion-class model of Mattebox's synthetic world: moving shapes on plain backgrounds. It is the backbone that ships, so
-that a first edit needs no download, and the test bed on which every method is measured. It knows six shapes, eight colours, two kinds of
-parts and four backgrounds, and nothing else: no real picture went into it.
+A small Stable-Diffusion-class model of Mattebox's synthetic world: moving shapes on plain backgrounds. It is
+the backbone that ships, so that a first edit needs no download, and the test bed on which every method is
+measured. It knows six shapes, eight colours, two kinds of parts and four backgrounds, and nothing else.
 
 | component | class |
 |---|---|
-| tokenizer | CLIPTokenizer with the world's own words (any other word falls apart into letters), {length} tokens |
+| tokenizer | CLIPTokenizer with the world's own words (others fall apart into letters), {length} tokens |
 | text_encoder | CLIPTextModel, {width} wide, {layers} layers |
 | vae | AutoencoderKL, 8 x 8 pixels to one latent of 4 channels |
 | unet | UNet2DConditionModel, channels {channels}, attention at every level |
 | scheduler | DDIMScheduler, noise prediction, scaled linear |
 
-Made by `mattebox-train pocket-sd` at commit `{commit}` with seed {seed}: {vae_steps} steps for the autoencoder, {steps} steps at batch
-{batch} for the denoiser and the text encoder on {frames} rendered frames. The whole configuration is in `training.toml`.
+Made by `mattebox-train pocket-sd` at commit `{commit}` with seed {seed}: {vae_steps} steps for the VAE
+and {steps} at batch {batch} for the denoiser and the text encoder on {frames} rendered frames. The whole
+configuration is in `training.toml`.
 
 {measured}
 """
 
-_MEASURED = """Measured on {captions} captions of unseen scenes ({objects} objects; {sampling_steps} steps, guidance {guidance}) by the
-recogniser of `mattebox_backend.world`:
+_MEASURED = """Measured on {captions} captions of unseen scenes ({objects} objects; {sampling_steps} steps,
+guidance {guidance}) by the recogniser of `mattebox_backend.world`:
 
 | figure | value |
 |---|---|
@@ -43,7 +44,7 @@ recogniser of `mattebox_backend.world`:
 
 
 def model_card(config: PocketSdConfig, commit: str, figures: ModelFigures | None) -> str:
-    """Markdown for ``README.md`` of the exported folder; without ``figures`` it says that the model is not measured."""
+    """Markdown for ``README.md`` of the exported folder, which says so when there are no ``figures`` yet."""
     measured = "Not measured: this is a state in the middle of training."
     if figures is not None:
         measured = _MEASURED.format(

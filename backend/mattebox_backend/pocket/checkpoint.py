@@ -26,7 +26,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -76,7 +76,8 @@ def read_checkpoint(
         ) from error
     if metadata.get("fingerprint") != fingerprint:
         raise UnusableCheckpoint(
-            f"The checkpoint {path} belongs to another configuration; restore that configuration or use another work folder."
+            f"The checkpoint {path} belongs to another configuration; "
+            "restore that configuration or use another work folder."
         )
     for name, module in modules.items():
         module.load_state_dict(_under(tensors, f"module.{name}."))

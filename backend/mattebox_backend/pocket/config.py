@@ -21,15 +21,15 @@ class VaeConfig(_Section):
     """
 
     channels: tuple[int, ...] = (16, 32, 64, 64)
-    pool: int = Field(4096, gt=0)
-    steps: int = Field(3000, gt=0)
-    cycle: int = Field(1500, gt=0)
-    crop_steps: int = Field(1000, ge=0)
-    crop: int = Field(64, gt=0, multiple_of=8)
-    crop_batch: int = Field(32, gt=0)
-    frame_batch: int = Field(8, gt=0)
-    learning_rate: float = Field(2e-3, gt=0)
-    kl_weight: float = Field(2e-4, ge=0)
+    pool: int = Field(default=4096, gt=0)
+    steps: int = Field(default=3000, gt=0)
+    cycle: int = Field(default=1500, gt=0)
+    crop_steps: int = Field(default=1000, ge=0)
+    crop: int = Field(default=64, gt=0, multiple_of=8)
+    crop_batch: int = Field(default=32, gt=0)
+    frame_batch: int = Field(default=8, gt=0)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    kl_weight: float = Field(default=2e-4, ge=0)
 
 
 class TextConfig(_Section):
@@ -38,23 +38,29 @@ class TextConfig(_Section):
     width: int = 96
     layers: int = 2
     heads: int = 4
-    length: int = Field(40, ge=8)
+    length: int = Field(default=40, ge=8)
 
 
 class DenoiserConfig(_Section):
-    """UNet, the set of latents it is trained on, and its training with the text encoder."""
+    """UNet, the set of latents it is trained on, and its training with the text encoder.
+
+    ``offset_noise``: deviation of a noise that is constant over each channel, from step
+    ``offset_noise_start`` on.
+    """
 
     channels: tuple[int, ...] = (64, 128, 128)
     attention: tuple[bool, ...] = (True, True, True)
     layers: int = 1
     heads: int = 4
-    train_frames: int = Field(24000, gt=0)
-    steps: int = Field(9000, gt=0)
-    batch: int = Field(16, gt=0)
-    learning_rate: float = Field(4e-4, gt=0)
-    warmup: int = Field(100, ge=0)
-    ema: float = Field(0.999, ge=0, lt=1)
-    empty_prompt_share: float = Field(0.1, ge=0, le=1)
+    train_frames: int = Field(default=24000, gt=0)
+    steps: int = Field(default=9000, gt=0)
+    batch: int = Field(default=16, gt=0)
+    learning_rate: float = Field(default=4e-4, gt=0)
+    warmup: int = Field(default=100, ge=0)
+    ema: float = Field(default=0.999, ge=0, lt=1)
+    empty_prompt_share: float = Field(default=0.1, ge=0, le=1)
+    offset_noise: float = Field(default=0.0, ge=0)
+    offset_noise_start: int = Field(default=0, ge=0)
     bfloat16: bool = False
 
 
@@ -64,8 +70,8 @@ class PocketSdConfig(_Section):
     """
 
     seed: int = 2026
-    size: int = Field(128, multiple_of=8)
-    checkpoint_every: int = Field(500, gt=0)
+    size: int = Field(default=128, multiple_of=8)
+    checkpoint_every: int = Field(default=500, gt=0)
     vae: VaeConfig = VaeConfig()
     text: TextConfig = TextConfig()
     denoiser: DenoiserConfig = DenoiserConfig()

@@ -102,7 +102,7 @@ def train_denoiser(
         latents, tokens = _batch(data, settings, empty, np.random.default_rng((config.seed, 2, step)))
         generator = step_generator(config.seed, 2, step)
         levels = _stratified(settings.batch, len(signal), generator)
-        noise = torch.randn(latents.shape, generator=generator)
+        noise = _noise(latents.shape, settings, step, generator)
         kept = signal[levels].view(-1, 1, 1, 1)
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * _linear(step, settings.steps, settings.warmup)
@@ -113,7 +113,7 @@ def train_denoiser(
         errors = (predicted.float() - noise).square().mean(dim=(1, 2, 3))
         loss = (errors * ratio.clamp(max=SNR_LIMIT) / ratio).mean()
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         _update(average, modules, min(settings.ema, (1 + step) / (10 + step)))
@@ -137,6 +137,18 @@ def _batch(
     tokens = torch.from_numpy(data.tokens[chosen, forms].astype(np.int64))
     tokens[torch.from_numpy(rng.random(settings.batch) < settings.empty_prompt_share)] = empty
     return latents, tokens
+
+
+def _noise(shape: torch.Size, settings: DenoiserConfig, step: int, generator: torch.Generator) -> Tensor:
+    """White noise, and with it an offset per channel.
+
+    Without that, the noisiest latents still tell the mean colour of the frame, and the denoiser never learns
+    to take it from the prompt.
+    """
+    noise = torch.randn(shape, generator=generator)
+    if settings.offset_noise and step >= settings.offset_noise_start:
+        noise = noise + settings.offset_noise * torch.randn((*shape[:2], 1, 1), generator=generator)
+    return noise
 
 
 def _stratified(batch: int, levels: int, generator: torch.Generator) -> Tensor:

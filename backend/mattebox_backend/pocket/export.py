@@ -43,8 +43,8 @@ def export_pocket_sd(
         for name, text in notes.items():
             (fresh / name).write_text(text, encoding="utf-8")
         if folder.exists():
-            os.replace(folder, old)
-        os.replace(fresh, folder)
+            folder.replace(old)
+        fresh.replace(folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)

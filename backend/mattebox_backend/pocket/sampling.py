@@ -44,7 +44,9 @@ def sample_frames(
         noise = models.unet(torch.cat([latents, latents]), level, context).sample
         without, given = noise.chunk(2)
         latents = scheduler.step(without + guidance * (given - without), level, latents).prev_sample
-    pixels = torch.cat([vae.decode(part / vae.config.scaling_factor).sample for part in latents.split(8)])
+    pixels = torch.cat(
+        [vae.decode(part / vae.config.scaling_factor).sample for part in torch.split(latents, 8)]
+    )
     frames = pixels.clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
     return frames.permute(0, 2, 3, 1).numpy()
 

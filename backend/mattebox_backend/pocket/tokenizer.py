@@ -60,6 +60,6 @@ def build_tokenizer(length: int) -> CLIPTokenizer:
     vocabulary += [START, END]
     return CLIPTokenizer(
         vocab={token: index for index, token in enumerate(vocabulary)},
-        merges=merges,  # type: ignore[arg-type]
+        merges=merges,
         model_max_length=length,
     )

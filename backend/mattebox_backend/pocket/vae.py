@@ -18,6 +18,8 @@ from mattebox_backend.world.render import render_frame
 from mattebox_backend.world.sampling import SceneOptions, sample_scene
 
 REPORT_EVERY = 50
+SCALED_ON = 128
+"""Frames on which the scaling factor is measured."""
 CROWDED = SceneOptions(counts=(0.02, 0.18, 0.3, 0.5), parts=0.3)
 """More to see per frame than in the set of the denoiser: plain background is learnt soon enough."""
 
@@ -73,7 +75,7 @@ def train_vae(config: PocketSdConfig, work: Path) -> AutoencoderKL:
         divergence = 0.5 * (posterior.mean.square() + posterior.var - 1 - posterior.logvar).float().mean()
         loss = absolute + 2 * squared + 0.5 * _edge_error(error) + settings.kl_weight * divergence
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         optimizer.step()
         if (step + 1) % REPORT_EVERY == 0 or step == start:
@@ -137,6 +139,6 @@ def _cosine(step: int, steps: int) -> float:
 
 @torch.no_grad()
 def _scaling_factor(vae: AutoencoderKL, config: PocketSdConfig) -> float:
-    small = _pool(128, config)
+    small = _pool(min(SCALED_ON, config.vae.pool), config)
     latents = torch.cat([vae.encode(to_pixels(part)).latent_dist.mean for part in np.array_split(small, 8)])
     return round(1.0 / float(latents.std()), 5)

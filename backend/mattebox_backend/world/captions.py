@@ -16,7 +16,7 @@ _PATTERN_WORDS = {
 }
 
 RELATION_GAP = 12.0
-"""How many pixels two centres must differ for a relation between them to be said (at a frame of 128 pixels)."""
+"""Pixels by which two centres must differ for a relation to be said (at a frame of 128 pixels)."""
 
 
 class CaptionForm(StrEnum):
@@ -27,7 +27,7 @@ class CaptionForm(StrEnum):
     OBJECTS = "objects"
     """"a red circle and a blue square"."""
     RELATION = "relation"
-    """"a red circle left of a blue square"; as OBJECTS unless there are two objects that are clearly apart."""
+    """"a red circle left of a blue square"; as OBJECTS unless two objects are clearly apart."""
     RELATION_FULL = "relation-full"
     """RELATION with the background said too."""
 

@@ -72,7 +72,7 @@ def recognise(
     background colour. ``within`` (H, W) bool limits the search to a region.
     """
     height, width = frame.shape[:2]
-    large = cv2.resize(frame, (width * SCALE, height * SCALE), interpolation=cv2.INTER_LINEAR)
+    large = np.asarray(cv2.resize(frame, (width * SCALE, height * SCALE)), np.uint8)
     labels = _classify(large, background)
     if within is not None:
         labels[
@@ -206,7 +206,7 @@ def _classify(frame: NDArray[np.uint8], background: BackgroundColour | None) -> 
     """Index of the object colour of every pixel, -1 for background."""
     table = _colour_table(background)
     reduced = (frame >> 3).astype(np.int32)
-    return table[(reduced[..., 0] << 10) | (reduced[..., 1] << 5) | reduced[..., 2]]
+    return np.asarray(table[(reduced[..., 0] << 10) | (reduced[..., 1] << 5) | reduced[..., 2]], np.int8)
 
 
 @cache

@@ -91,7 +91,7 @@ def visible_shares(scene: Scene, time: int) -> list[float]:
 @lru_cache(maxsize=64)
 def _unit_area(shape_item: SceneObject) -> float:
     steps = np.linspace(-1, 1, 129, dtype=np.float32)
-    u, v = np.meshgrid(steps, steps)
+    u, v = (np.asarray(axis, np.float32) for axis in np.meshgrid(steps, steps))
     inside = signed_distance(shape_item.shape, u, v) < 0
     if shape_item.part is not None and shape_item.part.kind is PartKind.DOT:
         inside |= part_distance(PartKind.DOT, u, v) < 0
@@ -119,7 +119,7 @@ def _layer(item: SceneObject, pose: Pose, scene: Scene) -> _Layer:
         None, :
     ]
     c, s = np.float32(cos(pose.angle) / pose.size), np.float32(sin(pose.angle) / pose.size)
-    u, v = x * c + y * s, y * c - x * s
+    u, v = np.asarray(x * c + y * s, np.float32), np.asarray(y * c - x * s, np.float32)
     sharpness = np.float32(pose.size * scale)
     coverage = _coverage(signed_distance(item.shape, u, v), sharpness)
     part = None
@@ -132,7 +132,7 @@ def _layer(item: SceneObject, pose: Pose, scene: Scene) -> _Layer:
 
 
 def _coverage(distance: Floats, sharpness: np.float32) -> Floats:
-    return np.clip(0.5 - distance * sharpness, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(0.5 - distance * sharpness, 0, 1), np.float32)
 
 
 def _compose(scene: Scene, time: int, layers: list[_Layer]) -> Frame:
@@ -190,7 +190,7 @@ def _background(background: Background, width: int, height: int, time: float) ->
     x = np.arange(width, dtype=np.float32) + 0.5 - np.float32(background.pan[0] * time)
     y = np.arange(height, dtype=np.float32) + 0.5 - np.float32(background.pan[1] * time)
     tone = _tone(background, x, y, width, height)
-    return np.clip(base + tone[..., None], 0, 255)
+    return np.asarray(np.clip(base + tone[..., None], 0, 255), np.float32)
 
 
 def _tone(background: Background, x: Floats, y: Floats, width: int, height: int) -> Floats:

@@ -1,0 +1,121 @@
+"""``mattebox bench``: the benchmarks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from mattebox_proto.paths import folders
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from mattebox_backend.bench.errors import BenchError
+from mattebox_backend.bench.running import ABLATIONS, BenchRun, ParamValue, run_tasks
+from mattebox_backend.bench.summary import plot, summarise, summary_to_json, table
+from mattebox_backend.bench.tasks import Level, load_tasks
+from mattebox_backend.errors import InvalidEdit, MatteboxError
+from mattebox_backend.pocket.checkpoint import write_atomically
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Benchmarks: edits, attention.")
+
+
+@app.callback()
+def bench() -> None:
+    """Benchmarks of methods and kernels."""
+
+
+@app.command("edits")
+def edits(
+    json_file: Annotated[
+        Path, typer.Option("--json", help="File for the results; a second run with the same file goes on.")
+    ],
+    method: Annotated[str, typer.Option(help="Method to run.")] = "st-modulator",
+    level: Annotated[Level | None, typer.Option(help="Only tasks of this level.")] = None,
+    tasks: Annotated[int | None, typer.Option(min=1, help="How many tasks; all by default.")] = None,
+    param: Annotated[
+        list[str] | None, typer.Option(help="A parameter of the method, as NAME=VALUE; again for more.")
+    ] = None,
+    ablation: Annotated[
+        list[str] | None, typer.Option(help='A variant of the method, or "all"; again for more.')
+    ] = None,
+    backbone: Annotated[str, typer.Option(help="Model: an id, a folder or a hub id.")] = "pocket-sd",
+    device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")] = "auto",
+    work: Annotated[Path | None, typer.Option(help="Folder for clips, inversions and results.")] = None,
+    picture: Annotated[Path | None, typer.Option("--plot", help="PNG for a plot of the figures.")] = None,
+) -> None:
+    """Run editing tasks of the synthetic world and hold the results against the truth."""
+    try:
+        chosen = load_tasks(level)[:tasks]
+        variants = _variants(method, ablation or [])
+        run = BenchRun(method, backbone, _params(param or []), device, work or folders().cache / "bench")
+        data = _run_with_bar(run, chosen, variants, json_file)
+        wanted = {task.name for task in chosen}
+        shown = {
+            **data,
+            "variants": {
+                name: {**done, "tasks": {k: v for k, v in done["tasks"].items() if k in wanted}}
+                for name, done in data["variants"].items()
+                if name in variants
+            },
+        }
+        summary = summarise(shown)
+        write_atomically(
+            json_file, (json.dumps({**data, "summary": summary_to_json(summary)}, indent=1) + "\n").encode()
+        )
+        Console().print(table(summary, f"{method} on {backbone}, {len(chosen)} tasks: mean [95 % interval]"))
+        if picture is not None:
+            plot(summary, picture)
+    except MatteboxError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2 if isinstance(error, InvalidEdit | BenchError) else 1) from error
+
+
+def _run_with_bar(
+    run: BenchRun, chosen: list[Any], variants: Mapping[str, Mapping[str, ParamValue]], json_file: Path
+) -> dict[str, Any]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        line = bar.add_task("edits", total=len(chosen) * len(variants))
+
+        def on_done(variant: str, task: str, figures: Mapping[str, Any]) -> None:
+            bar.update(line, advance=1, description=f"{task} {variant}: accuracy {figures['accuracy']:.2f}")
+
+        return run_tasks(run, chosen, variants, json_file, on_done)
+
+
+def _variants(method: str, names: list[str]) -> Mapping[str, Mapping[str, ParamValue]]:
+    known = ABLATIONS.get(method, {})
+    if not names:
+        return {method: {}}
+    if "all" in names:
+        return known or {method: {}}
+    for name in names:
+        if name not in known:
+            choices = ", ".join(known) or "none"
+            raise BenchError(f"The method {method} has no variant {name!r}; its variants are: {choices}.")
+    return {name: known[name] for name in names}
+
+
+def _params(items: list[str]) -> dict[str, ParamValue]:
+    params: dict[str, ParamValue] = {}
+    for item in items:
+        name, equals, text = item.partition("=")
+        if not equals or not name:
+            raise BenchError(f"The parameter {item!r} is not of the form NAME=VALUE, as in guidance=5.")
+        params[name] = _value(text)
+    return params
+
+
+def _value(text: str) -> ParamValue:
+    """What a value on the command line means: true, false, a whole number, a number, else text."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

@@ -1,0 +1,183 @@
+"""Runs tasks through the renderer, in this process, and keeps the figures of each as soon as it is done."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import numpy as np
+from mattebox_media import write_clip
+from numpy.typing import NDArray
+
+from mattebox_backend.bench.errors import UnusableResults
+from mattebox_backend.bench.judging import judge
+from mattebox_backend.bench.tasks import Task
+from mattebox_backend.device import Device, choose_device
+from mattebox_backend.edit import Edit, Region
+from mattebox_backend.models.registry import ModelRegistry
+from mattebox_backend.pocket.checkpoint import write_atomically
+from mattebox_backend.render import RenderPaths, Stage, render
+
+if TYPE_CHECKING:
+    from mattebox_backend.controls.composite import Frame
+
+ParamValue: TypeAlias = bool | int | float | str
+
+ABLATIONS: Final[dict[str, dict[str, dict[str, ParamValue]]]] = {
+    "st-modulator": {
+        "blend": {"cross": False, "self_modulation": False},
+        "cross": {"cross": True, "self_modulation": False},
+        "cross+self": {"cross": True, "self_modulation": True},
+    },
+}
+"""For each method, its variants and the parameters that make them; the full method is named last."""
+
+RESULTS_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class BenchRun:
+    """What is run: the method, its parameters, the backbone and the device, and folders for clips and
+    inversions.
+    """
+
+    method: str
+    backbone: str
+    params: Mapping[str, ParamValue]
+    device: str
+    work: Path
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What the figures depend on, beside task and variant."""
+        return {
+            "method": self.method,
+            "backbone": self.backbone,
+            "params": dict(self.params),
+            "device": self.device,
+        }
+
+
+class Silent:
+    """A render monitor that says nothing and never cancels."""
+
+    def progress(self, stage: Stage, step: int, of: int, preview: NDArray[np.uint8] | None = None) -> None:
+        """Ignore the progress of a stage."""
+
+    def log(self, message: str) -> None:
+        """Ignore a message."""
+
+
+def run_tasks(
+    run: BenchRun,
+    tasks: Sequence[Task],
+    variants: Mapping[str, Mapping[str, ParamValue]],
+    results: Path,
+    on_done: Callable[[str, str, Mapping[str, Any]], None],
+) -> dict[str, Any]:
+    """Run every task under every variant and return the results; ``results`` is rewritten after each, and
+    what it holds is not run again.
+
+    ``on_done`` gets the variant, the task and its figures. Raises :class:`UnusableResults` when ``results``
+    belongs to another run.
+    """
+    data = _resume(results, run)
+    device = choose_device(run.device)
+    models = ModelRegistry()
+    for task in tasks:
+        for variant, extra in variants.items():
+            done = data["variants"].setdefault(variant, {"params": {**run.params, **extra}, "tasks": {}})
+            if task.name not in done["tasks"]:
+                done["tasks"][task.name] = _run_task(
+                    run, task, variant, {**run.params, **extra}, models, device
+                )
+                write_atomically(results, (json.dumps(data, indent=1) + "\n").encode())
+            on_done(variant, task.name, done["tasks"][task.name])
+    return data
+
+
+def build_edit(task: Task, clip: Path, method: str, backbone: str, params: Mapping[str, ParamValue]) -> Edit:
+    """The edit that ``task`` asks for, of its source clip at ``clip``."""
+    regions = tuple(
+        Region(name=region.name, prompt=region.prompt, masks=task.region_masks(region), order=order)
+        for order, region in enumerate(task.regions)
+    )
+    return Edit(
+        clip=clip,
+        clip_hash=hashlib.sha256(task.source.frames.tobytes()).hexdigest(),
+        start=0,
+        stop=task.scene.frames,
+        prompt=task.prompt,
+        source_prompt=task.source_prompt,
+        method=method,
+        backbone=backbone,
+        seed=task.seed,
+        regions=regions,
+        references=(),
+        params=dict(params),
+    )
+
+
+def write_source(task: Task, folder: Path) -> Path:
+    """The source clip of ``task`` as lossless video in ``folder``."""
+    path = folder / f"{task.name}.mkv"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_clip(path, iter(task.source.frames), fps=Fraction(12))
+    return path
+
+
+def _run_task(
+    run: BenchRun,
+    task: Task,
+    variant: str,
+    params: Mapping[str, ParamValue],
+    models: ModelRegistry,
+    device: Device,
+) -> dict[str, Any]:
+    clip = write_source(task, run.work / "clips")
+    edit = build_edit(task, clip, run.method, run.backbone, params)
+    paths = RenderPaths(
+        run.work / "inversions", run.work / "checkpoints" / f"{task.name}-{edit.content_hash()[:16]}"
+    )
+    collected: list[Frame] = []
+
+    def keep(frames: Iterator[Frame]) -> None:
+        collected.extend(frames)
+
+    began = time.perf_counter()
+    report = render(edit, models=models, device=device, paths=paths, monitor=Silent(), write=keep)
+    seconds = time.perf_counter() - began
+    frames = np.stack([np.asarray(frame, np.uint8)[..., :3] for frame in collected])
+    write_clip(run.work / "results" / variant / f"{task.name}.mkv", iter(frames), fps=Fraction(12))
+    return {
+        "level": task.level.value,
+        **asdict(judge(task, frames)),
+        "seconds": round(seconds, 3),
+        "peak_memory_mb": round(report.peak_memory_mb, 1),
+        "background_exact_share": report.background_exact_share,
+        "inversion_cached": report.inversion_cached,
+    }
+
+
+def _resume(results: Path, run: BenchRun) -> dict[str, Any]:
+    fresh: dict[str, Any] = {"version": RESULTS_VERSION, "run": run.key, "variants": {}}
+    if not results.exists():
+        return fresh
+    try:
+        data: dict[str, Any] = json.loads(results.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UnusableResults(
+            f"The results {results} cannot be read ({error}); name another file."
+        ) from error
+    if not isinstance(data, dict) or data.get("run") != run.key or data.get("version") != RESULTS_VERSION:
+        raise UnusableResults(
+            f"The results {results} belong to another run (method, backbone, params or device); name another."
+        )
+    return data

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from mattebox_backend.bench.cli import app
+from typer.testing import CliRunner
+
+runner = CliRunner()
+
+
+def _run(model: Path, folder: Path, *more: str) -> tuple[int, str]:
+    options = ["--backbone", str(model), "--device", "cpu", "--work", str(folder / "work")]
+    result = runner.invoke(app, ["edits", "--json", str(folder / "r.json"), *options, *more])
+    return result.exit_code, " ".join(result.output.split())
+
+
+def test_tasks_run_and_resume_and_end_in_a_table_a_file_and_a_plot(
+    untrained_model: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    chosen = ["--level", "instance", "--tasks", "1", "--param", "steps=2", "--ablation", "blend"]
+    code, text = _run(untrained_model, tmp_path, *chosen)
+    assert code == 0, text
+    first = json.loads((tmp_path / "r.json").read_text())["variants"]["blend"]["tasks"]["instance-00"]
+    assert 0 <= first["accuracy"] <= 1
+    assert first["background_exact_share"] == first["background_exact"] == 1
+    assert first["seconds"] > 0
+    code, text = _run(
+        untrained_model, tmp_path, *chosen, "--ablation", "cross", "--plot", str(tmp_path / "plot.png")
+    )
+    assert code == 0, text
+    data = json.loads((tmp_path / "r.json").read_text())
+    assert data["variants"]["blend"]["tasks"]["instance-00"] == first
+    assert data["variants"]["cross"]["params"] == {"steps": 2, "cross": True, "self_modulation": False}
+    assert data["summary"]["cross"]["instance"]["accuracy"]["count"] == 1
+    assert (tmp_path / "plot.png").stat().st_size > 10_000
+    code, text = _run(untrained_model, tmp_path, "--tasks", "1", "--param", "steps=3")
+    assert code == 2
+    assert "belong to another run" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--param", "steps"], "NAME=VALUE"),
+        (["--ablation", "magic"], "has no variant 'magic'"),
+        (["--method", "reatco", "--tasks", "1"], "reatco"),
+        (["--param", "colour=red", "--tasks", "1"], "colour"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_in_words(
+    options: list[str], words: str, untrained_model: Path, tmp_path: Path
+) -> None:
+    code, text = _run(untrained_model, tmp_path, *options)
+    assert code == 2
+    assert words in text
+    assert not (tmp_path / "r.json").exists()

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mattebox_backend.pocket.config import PocketSdConfig
+from mattebox_backend.pocket.dataset import LatentSet, latent_set
+from mattebox_backend.pocket.denoiser import TextToLatent, train_denoiser
+from mattebox_backend.pocket.errors import UnusableCheckpoint
+from mattebox_backend.pocket.tokenizer import build_tokenizer
+from mattebox_backend.pocket.vae import train_vae
+from transformers import CLIPTokenizer
+
+
+@pytest.fixture
+def tokenizer(tiny: PocketSdConfig) -> CLIPTokenizer:
+    return build_tokenizer(tiny.text.length)
+
+
+@pytest.fixture
+def data(tiny: PocketSdConfig, tokenizer: CLIPTokenizer) -> LatentSet:
+    rng = np.random.default_rng(0)
+    tokens = tokenizer(["a red star"], padding="max_length").input_ids[0]
+    return LatentSet(
+        rng.standard_normal((12, 4, 4, 4)).astype(np.float16), np.full((12, 2, 32), tokens, np.int16)
+    )
+
+
+def _with_steps(config: PocketSdConfig, steps: int) -> PocketSdConfig:
+    return config.model_copy(update={"denoiser": config.denoiser.model_copy(update={"steps": steps})})
+
+
+def _equal(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    a, b = one.state_dict(), other.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+class _Stopped(Exception):
+    pass
+
+
+def _stop_at_first_checkpoint(step: int, models: TextToLatent) -> None:
+    raise _Stopped
+
+
+def test_a_broken_off_denoiser_training_ends_with_the_weights_of_an_unbroken_one(
+    tiny: PocketSdConfig, tokenizer: CLIPTokenizer, data: LatentSet, tmp_path: Path
+) -> None:
+    whole = train_denoiser(tiny, data, tokenizer, tmp_path / "whole")
+    with pytest.raises(_Stopped):
+        train_denoiser(tiny, data, tokenizer, tmp_path / "broken", _stop_at_first_checkpoint)
+    resumed = train_denoiser(tiny, data, tokenizer, tmp_path / "broken")
+    assert _equal(whole.unet, resumed.unet)
+    assert _equal(whole.text_encoder, resumed.text_encoder)
+
+
+def test_training_moves_the_text_encoder_too(
+    tiny: PocketSdConfig, tokenizer: CLIPTokenizer, data: LatentSet, tmp_path: Path
+) -> None:
+    short = train_denoiser(_with_steps(tiny, 1), data, tokenizer, tmp_path / "one")
+    longer = train_denoiser(_with_steps(tiny, 3), data, tokenizer, tmp_path / "three")
+    assert not _equal(short.text_encoder, longer.text_encoder)
+
+
+def test_the_autoencoder_resumes_to_equal_weights_and_scales_its_latents(
+    tiny: PocketSdConfig, tmp_path: Path
+) -> None:
+    once = train_vae(tiny, tmp_path)
+    again = train_vae(tiny, tmp_path)
+    assert _equal(once, again)
+    assert once.config.scaling_factor == again.config.scaling_factor > 0
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(tiny: PocketSdConfig, tmp_path: Path) -> None:
+    train_vae(tiny, tmp_path)
+    with pytest.raises(UnusableCheckpoint, match="another configuration"):
+        train_vae(tiny.model_copy(update={"seed": 6}), tmp_path)
+
+
+def test_a_damaged_checkpoint_is_named(tiny: PocketSdConfig, tmp_path: Path) -> None:
+    (tmp_path / "vae.safetensors").write_bytes(b"\x00" * 64)
+    with pytest.raises(UnusableCheckpoint, match=r"vae\.safetensors is damaged"):
+        train_vae(tiny, tmp_path)
+
+
+def test_the_set_of_latents_has_unit_variance_and_several_captions(
+    tiny: PocketSdConfig, tokenizer: CLIPTokenizer, tmp_path: Path
+) -> None:
+    vae = train_vae(tiny, tmp_path)
+    made = latent_set(tiny, vae, tokenizer, tmp_path)
+    read = latent_set(tiny, vae, tokenizer, tmp_path)
+    assert made.latents.shape == (12, 4, 4, 4)
+    assert made.tokens.shape == (12, 6, 32)
+    assert float(made.latents.std()) == pytest.approx(1, abs=0.5)
+    assert np.array_equal(made.latents, read.latents)
+    assert np.array_equal(made.tokens, read.tokens)
