@@ -1,7 +1,7 @@
 """How long a brush move on a 4K mask takes, shown: `python tests/benchmarks/bench_painting.py`.
 
-A move is everything from the mouse event to the repainted pixels: stamping into the 3840×2160 mask, the tint and
-contour of what it touched, and the viewer's own repaint of that rectangle, drawn at once.
+A move is everything from the mouse event to the repainted pixels: stamping into the 3840×2160 mask, the tint
+and contour of what it touched, and the viewer's own repaint of that rectangle, drawn at once.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ def mouse(viewer: Viewer, kind: QEvent.Type, at: QPointF) -> None:
 
 
 def brush_moves(size: float, moves: int = MOVES) -> NDArray[np.float64]:
-    """Milliseconds of each move of one stroke that wanders about the picture: on the clock, and of this thread.
+    """Milliseconds of each move of one stroke that wanders about the picture: on the clock, and of this
+    thread.
 
     The two differ by what other programs took of the processor meanwhile.
     """

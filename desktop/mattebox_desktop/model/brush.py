@@ -74,7 +74,9 @@ class Brush:
 
 @lru_cache(maxsize=64)
 def _stamp(size: float, hardness: float, phase_x: int, phase_y: int, steps: int) -> NDArray[np.uint8]:
-    """(2 r + 1, 2 r + 1) uint8: 255 in the hard core, a smooth fall to 0 at the rim, one pixel of anti-aliasing."""
+    """(2 r + 1, 2 r + 1) uint8: 255 in the hard core, a smooth fall to 0 at the rim, one pixel of
+    anti-aliasing.
+    """
     radius = size / 2
     reach = math.ceil(radius) + 1
     # The middle of the chosen subpixel, measured from the middle of the stamp's centre pixel.

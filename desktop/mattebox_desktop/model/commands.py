@@ -161,7 +161,9 @@ def fill_mask(project: Project, region: Region, frame: int) -> None:
 
 
 def add_take(project: Project, take: Take) -> None:
-    """Adds what the backend made. Not an undo step: the user did not do it, and what they undid stays redoable."""
+    """Adds what the backend made. Not an undo step: the user did not do it, and what they undid stays
+    redoable.
+    """
     with project.changes.transaction(f"Add {take.name}", undoable=False):
         project.takes.append(take)
 

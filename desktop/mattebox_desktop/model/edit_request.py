@@ -70,7 +70,8 @@ def edit_request(project: Project, title: str) -> EditRequest:
             masks.append(None if mask is None else frozen.setdefault(id(mask), mask.copy()))
         if not any(mask.any() for mask in frozen.values()):
             raise IncompleteEditError(
-                f"The region “{region.name}” is empty between in and out; paint it there, hide it or delete it."
+                f"The region “{region.name}” is empty between in and out; "
+                "paint it there, hide it or delete it."
             )
         if not region.prompt.strip():
             raise IncompleteEditError(

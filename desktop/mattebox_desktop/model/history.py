@@ -1,6 +1,7 @@
 """Transactions and undo: every change to the model is recorded, or taken back.
 
-The pattern is gaphor's: a change made outside a transaction is reverted and raises, so undo can never miss one.
+The pattern is gaphor's: a change made outside a transaction is reverted and raises, so undo can never miss
+one.
 """
 
 from __future__ import annotations
@@ -87,8 +88,9 @@ class History:
     ) -> Iterator[Transaction]:
         """Changes made inside undo as one step called `title`; an exception takes them all back.
 
-        A transaction inside another one joins it. Steps with the same `merge` key that follow each other quickly
-        become one. With `undoable=False` the changes are kept out of undo (what the backend did, not the user).
+        A transaction inside another one joins it. Steps with the same `merge` key that follow each other
+        quickly become one. With `undoable=False` the changes are kept out of undo (what the backend did, not
+        the user).
         """
         transaction = self.begin(title, merge=merge, undoable=undoable)
         try:
@@ -121,7 +123,9 @@ class History:
         self.changed.emit()
 
     def abort(self) -> None:
-        """Takes back what the open transaction changed; the transactions around it see no change of its own."""
+        """Takes back what the open transaction changed; the transactions around it see no change of its
+        own.
+        """
         transaction = self._require_open()
         self._depth -= 1
         self._replaying = True

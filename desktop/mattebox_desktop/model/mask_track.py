@@ -1,9 +1,10 @@
 """A region's mask over time: painted key frames, each held until the next.
 
-A key that holds no mask (`None`) ends the hold before it. So "hold this mask from here to there" is one key at the
-start and one at the end, and a mask of any frame is the key at or before it.
+A key that holds no mask (`None`) ends the hold before it. So "hold this mask from here to there" is one key
+at the start and one at the end, and a mask of any frame is the key at or before it.
 
-Undo of a mask is the bounding slice and its old values (napari's labels layer): it costs what the stroke touched.
+Undo of a mask is the bounding slice and its old values (napari's labels layer): it costs what the stroke
+touched.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ class Span:
 class MaskTrack:
     """The sparse masks of one region.
 
-    Signal `changed(frame, rect)`: pixels of the mask that is held from `frame` on changed inside `rect`, or, with
-    `rect` None, keys came or went.
+    Signal `changed(frame, rect)`: pixels of the mask that is held from `frame` on changed inside `rect`, or,
+    with `rect` None, keys came or went.
 
     Args:
         history: where changes are recorded.
@@ -233,7 +234,9 @@ class _MaskPatch:
 
 @dataclass(slots=True)
 class _KeysChange:
-    """Keys that came or went. The arrays are kept by reference: patches made later are undone before this is."""
+    """Keys that came or went. The arrays are kept by reference: patches made later are undone before this
+    is.
+    """
 
     track: MaskTrack
     before: dict[int, Mask | None]

@@ -20,7 +20,8 @@ class Node:
     """Something with `Observed` properties.
 
     Args:
-        history: where changes are recorded; without one they are free (state of the view, not of the project).
+        history: where changes are recorded; without one they are free (state of the view, not of the
+        project).
     """
 
     def __init__(self, history: History | None) -> None:
@@ -206,7 +207,9 @@ class _ListChange(Generic[T]):
 
 
 def _merge(current: list[T], known: list[T], wanted: list[T]) -> list[T]:
-    """`wanted`, with the items of `current` that were not `known` when the change was made kept at the end."""
+    """`wanted`, with the items of `current` that were not `known` when the change was made kept at the
+    end.
+    """
     strangers = [
         item
         for item in current

@@ -1,7 +1,7 @@
 """The `.mattebox` file: a zip with `project.json` and one lossless PNG per painted mask.
 
-Every file carries the version of its layout; older ones are upgraded step by step, newer ones are refused in words.
-Fields and members that this version does not know are kept and written back. Nothing is ever pickled.
+Every file carries the version of its layout; older ones are upgraded step by step, newer ones are refused in
+words. Fields and members that this version does not know are kept and written back. Nothing is ever pickled.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ from mattebox_desktop.model.region import Region
 SUFFIX = ".mattebox"
 VERSION = 1
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
-"""From a version to the next: each takes the parsed `project.json` of that version and returns the next one's."""
+"""From a version to the next: each takes the parsed `project.json` of that version and returns the next
+one's.
+"""
 
 _MAIN = "project.json"
 _LONGEST_MAIN = 64 << 20
@@ -69,7 +71,8 @@ def save_project(project: Project, path: Path) -> None:
     except OSError as error:
         raise ProjectFileError(
             path,
-            f"“{path}” could not be saved ({error.strerror or error}); choose another folder or free some space.",
+            f"“{path}” could not be saved ({error.strerror or error}); "
+            "choose another folder or free some space.",
         ) from error
 
 

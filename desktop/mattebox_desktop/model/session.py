@@ -1,4 +1,6 @@
-"""What the user is looking at and holding: playhead, tool, brush. Not part of the project, so not undoable."""
+"""What the user is looking at and holding: playhead, tool, brush. Not part of the project, so not
+undoable.
+"""
 
 from __future__ import annotations
 

@@ -23,11 +23,11 @@ KEEP_ASIDE_MS = 10_000
 class Documents(QObject):
     """Holds the open project and its clip's frames, and swaps both together.
 
-    Signals: `replaced(Project)` when another project is open; `source_ready(ClipInfo)` when its clip can be read;
-    `clip_failed(path, error)` when a clip cannot be opened, the old project staying as it was; `clip_missing(ClipRef,
-    error)` when a project's own clip cannot be read; `clip_differs(ClipRef)` when it is not the one the project was
-    made with; `keeping_failed(error)` when unsaved work cannot be written aside; `renamed()` when the file's name or
-    whether it is saved changes.
+    Signals: `replaced(Project)` when another project is open; `source_ready(ClipInfo)` when its clip can be
+    read; `clip_failed(path, error)` when a clip cannot be opened, the old project staying as it was;
+    `clip_missing(ClipRef, error)` when a project's own clip cannot be read; `clip_differs(ClipRef)` when it
+    is not the one the project was made with; `keeping_failed(error)` when unsaved work cannot be written
+    aside; `renamed()` when the file's name or whether it is saved changes.
     """
 
     replaced = Signal(object)
@@ -99,8 +99,8 @@ class Documents(QObject):
         if (info.width, info.height, info.frame_count) != (clip.width, clip.height, clip.frame_count):
             raise ProjectFileError(
                 path,
-                f"“{path.name}” is {info.width}×{info.height} with {info.frame_count} frames, but this project was "
-                f"made with a clip of {clip.width}×{clip.height} with {clip.frame_count}; choose the same clip.",
+                f"“{path.name}” is {_size(info)}, but this project was made with a clip of "
+                f"{clip.width}×{clip.height} with {clip.frame_count} frames; choose the same clip.",
             )
         with self.project.changes.transaction("Find clip"):
             self.project.clip = replace(clip, path=path.absolute())
@@ -218,9 +218,9 @@ class Documents(QObject):
                 clip,
                 ProjectFileError(
                     clip.path,
-                    f"“{clip.path.name}” is now {info.width}×{info.height} with {info.frame_count} frames, but this "
-                    f"project was made with {clip.width}×{clip.height} and {clip.frame_count}; choose the clip it was "
-                    "made with.",
+                    f"“{clip.path.name}” is now {_size(info)}, but this project was made with "
+                    f"{clip.width}×{clip.height} and {clip.frame_count} frames; "
+                    "choose the clip it was made with.",
                 ),
             )
             return
@@ -262,6 +262,10 @@ class Documents(QObject):
     def _touched(self) -> None:
         self._kept = False
         self.renamed.emit()
+
+
+def _size(info: ClipInfo) -> str:
+    return f"{info.width}×{info.height} with {info.frame_count} frames"
 
 
 def _content_hash(path: Path) -> str:

@@ -15,7 +15,9 @@ from PySide6.QtCore import QObject, Qt, Signal, Slot
 
 @dataclass(frozen=True, slots=True)
 class ExportFormat:
-    """A choice of the export dialog. suffix: what the file's name ends with; a sequence's has a number pattern."""
+    """A choice of the export dialog. suffix: what the file's name ends with; a sequence's has a number
+    pattern.
+    """
 
     words: str
     suffix: str
@@ -53,7 +55,9 @@ class ExportCancelled(Exception):
 
 
 class Export(QObject):
-    """One export. Signals: `progress(done, of)`, then one of `finished(Path)`, `failed(Exception)`, `cancelled()`."""
+    """One export. Signals: `progress(done, of)`, then one of `finished(Path)`, `failed(Exception)`,
+    `cancelled()`.
+    """
 
     progress = Signal(int, int)
     finished = Signal(object)

@@ -1,4 +1,6 @@
-"""Frames of one clip, decoded in a thread of their own: the newest request wins, thumbnails come when it is idle."""
+"""Frames of one clip, decoded in a thread of their own: the newest request wins, thumbnails come when it is
+idle.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,9 @@ _EXACT_THUMBNAILS = 240
 class FrameSource(QObject):
     """Opens a clip and hands out its frames.
 
-    Signals (in the owner's thread): `opened(ClipInfo)`; `frame(index, (H, W, 3 or 4) array)`; `thumbnail(index,
-    array)` about `thumbnail_height` pixels high; `failed(MediaError)` when it cannot be opened or a frame is damaged.
+    Signals (in the owner's thread): `opened(ClipInfo)`; `frame(index, (H, W, 3 or 4) array)`;
+    `thumbnail(index, array)` about `thumbnail_height` pixels high; `failed(MediaError)` when it cannot be
+    opened or a frame is damaged.
     """
 
     opened = Signal(object)
@@ -108,7 +111,9 @@ class FrameSource(QObject):
 
 
 def shrunk(frame: NDArray[np.uint8], height: int) -> NDArray[np.uint8]:
-    """About `height` rows of the frame, each pixel the mean of a block (or itself when the frame is small)."""
+    """About `height` rows of the frame, each pixel the mean of a block (or itself when the frame is
+    small).
+    """
     step = max(1, frame.shape[0] // height)
     rows, columns = frame.shape[0] // step * step, frame.shape[1] // step * step
     blocks = frame[:rows, :columns].reshape(rows // step, step, columns // step, step, frame.shape[2])

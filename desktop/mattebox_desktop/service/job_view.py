@@ -1,4 +1,6 @@
-"""Jobs, methods and the backend itself, as plain values for the views: no message of the wire goes further."""
+"""Jobs, methods and the backend itself, as plain values for the views: no message of the wire goes
+further.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,9 @@ class TakeView:
 
 @dataclass(frozen=True, slots=True)
 class ParameterInfo:
-    """A parameter of a method. kind: "bool", "int", "float" or "text". low, high: None where there is no bound."""
+    """A parameter of a method. kind: "bool", "int", "float" or "text". low, high: None where there is no
+    bound.
+    """
 
     name: str
     kind: str

@@ -41,8 +41,9 @@ class Recovery:
 
     def left_behind(self) -> list[Path]:
         """Copies of processes that ended without discarding theirs, the newest first."""
-        found = []
-        for path in self._folder.glob(f"*{SUFFIX}"):
-            if path.stem.isdigit() and path != self.path and not process_lives(int(path.stem)):
-                found.append(path)
+        found = [
+            path
+            for path in self._folder.glob(f"*{SUFFIX}")
+            if path.stem.isdigit() and path != self.path and not process_lives(int(path.stem))
+        ]
         return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)

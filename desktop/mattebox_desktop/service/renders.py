@@ -32,8 +32,8 @@ PATIENCE = 120.0
 class Renders(QObject):
     """Every job of this desktop, in the order of asking.
 
-    Signals: `job_changed(JobView)`; `take_ready(JobView, TakeView, Path)`, the path being of a lossless video on
-    this machine; `failed(JobView)`.
+    Signals: `job_changed(JobView)`; `take_ready(JobView, TakeView, Path)`, the path being of a lossless video
+    on this machine; `failed(JobView)`.
     """
 
     job_changed = Signal(object)
@@ -74,7 +74,9 @@ class Renders(QObject):
         return view
 
     def adopt(self, clip: str) -> None:
-        """Watches the unfinished jobs of a clip (content hash) that an earlier desktop left with the backend."""
+        """Watches the unfinished jobs of a clip (content hash) that an earlier desktop left with the
+        backend.
+        """
         states = (jobs_pb2.JOB_STATE_QUEUED, jobs_pb2.JOB_STATE_RUNNING)
 
         def adopt_all(jobs: list[jobs_pb2.Job]) -> None:

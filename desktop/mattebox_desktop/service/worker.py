@@ -15,7 +15,8 @@ T = TypeVar("T")
 class Worker(QObject):
     """Runs pieces of work one after the other.
 
-    `done` and `failed` of each are called in the thread in which the worker was made (the one with the event loop).
+    `done` and `failed` of each are called in the thread in which the worker was made (the one with the event
+    loop).
     """
 
     _ended = Signal(object)

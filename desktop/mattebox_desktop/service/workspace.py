@@ -41,9 +41,10 @@ TAKE_THUMBNAIL = 64
 class Workspace(QObject):
     """The desktop without its widgets.
 
-    Signals: `frame_ready(index, source, take)` with arrays, `take` None where none is in use; `noticed(Notice)` and
-    `settled(topic)` for the bar; `take_added(Take)`; `export_changed(JobView)`; `open_requested()` and
-    `relink_requested()`, `recover_requested(path)` when a remedy needs a dialog or a question.
+    Signals: `frame_ready(index, source, take)` with arrays, `take` None where none is in use;
+    `noticed(Notice)` and `settled(topic)` for the bar; `take_added(Take)`; `export_changed(JobView)`;
+    `open_requested()` and `relink_requested()`, `recover_requested(path)` when a remedy needs a dialog or a
+    question.
     """
 
     frame_ready = Signal(int, object, object)

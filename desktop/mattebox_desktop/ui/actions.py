@@ -1,4 +1,6 @@
-"""Every action of the window: its words, icon and shortcut. Menus, toolbar, palette and help all read it here."""
+"""Every action of the window: its words, icon and shortcut. Menus, toolbar, palette and help all read it
+here.
+"""
 
 from __future__ import annotations
 

@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     from mattebox_desktop.ui.main_window import MainWindow
 
 _PROJECTS = f"Mattebox project (*{SUFFIX})"
-_CLIPS = "Clips, projects and edits (*.mp4 *.mov *.mkv *.webm *.avi *.m4v *.mxf *.png *.tif *.jpg *.mattebox *.toml)"
+_CLIPS = (
+    "Clips, projects and edits "
+    "(*.mp4 *.mov *.mkv *.webm *.avi *.m4v *.mxf *.png *.tif *.jpg *.mattebox *.toml)"
+)
 _SIZE_STEP = 1.15
 
 

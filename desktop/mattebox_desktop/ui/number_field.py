@@ -1,4 +1,6 @@
-"""Numbers that can be typed, wheel-stepped and scrubbed by their label; the default is a double-click away."""
+"""Numbers that can be typed, wheel-stepped and scrubbed by their label; the default is a double-click
+away.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ def _style(field: QSpinBox | QDoubleSpinBox, unit: str) -> None:
     field.setSuffix(f" {unit}" if unit else "")
     field.setKeyboardTracking(False)
     field.lineEdit().setTextMargins(6, 0, 6, 0)
-    # No setButtonSymbols(NoButtons): with a style sheet Qt 6.12 then leaves the text one pixel. The sheet hides them.
+    # No setButtonSymbols(NoButtons): under a style sheet Qt then leaves the text one pixel.
+    # The sheet hides the buttons.
 
 
 class ScrubLabel(QLabel):

@@ -1,7 +1,7 @@
 """Masks as tint and contour, computed at screen resolution for just the rectangle that is repainted.
 
-Working on screen pixels keeps the contour 1.5 px wide at every zoom, and makes the cost of a brush move that of the
-screen pixels it changes, whatever the clip's size.
+Working on screen pixels keeps the contour 1.5 px wide at every zoom, and makes the cost of a brush move that
+of the screen pixels it changes, whatever the clip's size.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ _INSIDE = 128
 
 @dataclass(frozen=True, slots=True)
 class Tinted:
-    """A mask to show. color: (red, green, blue), 0 to 255. strong: the selected region's contour is opaque."""
+    """A mask to show. color: (red, green, blue), 0 to 255. strong: the selected region's contour is
+    opaque.
+    """
 
     mask: Mask
     color: tuple[int, int, int]
@@ -33,8 +35,8 @@ class Tinted:
 def overlay(layers: Sequence[Tinted], view: ViewTransform, rect: QRect, ratio: float = 1.0) -> QImage | None:
     """The tints and contours of `layers`, later ones on top, over `rect` of the view.
 
-    ratio: device pixels per view pixel. Returns an image of the rectangle's size in device pixels, or None where
-    no mask shows.
+    ratio: device pixels per view pixel. Returns an image of the rectangle's size in device pixels, or None
+    where no mask shows.
     """
     width, height = round(rect.width() * ratio), round(rect.height() * ratio)
     if not layers or width <= 0 or height <= 0:
@@ -84,7 +86,9 @@ def _sampled(mask: Mask, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> N
 
 
 def _bounds(values: NDArray[np.uint8]) -> tuple[int, int, int, int]:
-    """Top, bottom, left, right of what is set, with a border of one, in `values` (which has such a border)."""
+    """Top, bottom, left, right of what is set, with a border of one, in `values` (which has such a
+    border).
+    """
     set_rows, set_columns = np.flatnonzero(values.any(axis=1)), np.flatnonzero(values.any(axis=0))
     height, width = values.shape
     return (

@@ -1,4 +1,6 @@
-"""The two palettes and the style sheet made from them: the only place that names a colour of the interface."""
+"""The two palettes and the style sheet made from them: the only place that names a colour of the
+interface.
+"""
 
 from __future__ import annotations
 
@@ -72,8 +74,8 @@ QMenu::item:disabled { color: $quiet; }
 QMenu::separator { height: 1px; background: $line; margin: 4px 8px; }
 QToolBar { background: $ground; border: none; spacing: 4px; padding: 4px 12px; }
 QToolBar::separator { background: $line; width: 1px; margin: 6px 8px; }
-QToolButton { border: 1px solid transparent; border-radius: 4px; padding: 4px; min-height: 18px; background: transparent; }
-QToolButton:hover { background: $raised; }
+QToolButton { border: 1px solid transparent; border-radius: 4px; padding: 4px; min-height: 18px; background:
+transparent; } QToolButton:hover { background: $raised; }
 QToolButton:pressed { background: $line; }
 QToolButton:checked { background: $raised; border-color: $accent; }
 QToolButton:focus { border-color: $accent; }
@@ -82,8 +84,8 @@ QDockWidget { titlebar-close-icon: none; }
 QWidget[panel="true"], QTabWidget::pane, QScrollArea > QWidget > QWidget[panel="true"] { background: $panel; }
 QTabWidget::pane { border: none; }
 QTabBar { background: $ground; }
-QTabBar::tab { background: $ground; color: $quiet; padding: 8px 16px; border: none; border-bottom: 2px solid transparent; }
-QTabBar::tab:selected { color: $text; background: $panel; border-bottom: 2px solid $accent; }
+QTabBar::tab { background: $ground; color: $quiet; padding: 8px 16px; border: none; border-bottom: 2px solid
+transparent; } QTabBar::tab:selected { color: $text; background: $panel; border-bottom: 2px solid $accent; }
 QTabBar::tab:hover { color: $text; }
 QLabel[quiet="true"] { color: $quiet; font-size: 12px; }
 QLabel[heading="true"] { color: $quiet; font-size: 12px; font-weight: 600; }
@@ -94,23 +96,23 @@ QLineEdit, QPlainTextEdit, QSpinBox, QDoubleSpinBox, QComboBox {
 }
 QPlainTextEdit { padding: 4px; }
 QAbstractSpinBox { padding: 3px 0; }
-QAbstractSpinBox::up-button, QAbstractSpinBox::down-button { width: 0; border: none; subcontrol-origin: border; }
-QAbstractSpinBox QLineEdit { background: transparent; border: none; padding: 0 8px; min-height: 0; }
-QLineEdit:focus, QPlainTextEdit:focus, QSpinBox:focus, QDoubleSpinBox:focus, QComboBox:focus { border-color: $accent; }
-QLineEdit:disabled, QSpinBox:disabled, QDoubleSpinBox:disabled, QComboBox:disabled { color: $quiet; }
-QLineEdit[flat="true"] { background: transparent; border-color: transparent; padding: 2px 4px; min-height: 18px; }
-QLineEdit[flat="true"]:hover { border-color: $line; }
+QAbstractSpinBox::up-button, QAbstractSpinBox::down-button { width: 0; border: none; subcontrol-origin:
+border; } QAbstractSpinBox QLineEdit { background: transparent; border: none; padding: 0 8px; min-height: 0; }
+QLineEdit:focus, QPlainTextEdit:focus, QSpinBox:focus, QDoubleSpinBox:focus, QComboBox:focus { border-color:
+$accent; } QLineEdit:disabled, QSpinBox:disabled, QDoubleSpinBox:disabled, QComboBox:disabled { color: $quiet;
+} QLineEdit[flat="true"] { background: transparent; border-color: transparent; padding: 2px 4px; min-height:
+18px; } QLineEdit[flat="true"]:hover { border-color: $line; }
 QLineEdit[flat="true"]:focus { background: $ground; border-color: $accent; }
 QComboBox::drop-down { border: none; width: 24px; }
 QComboBox::down-arrow { image: url("$arrow"); width: 12px; height: 12px; }
-QComboBox QAbstractItemView { background: $panel; border: 1px solid $line; selection-background-color: $raised; selection-color: $text; }
-QPushButton { background: $raised; border: 1px solid $line; border-radius: 4px; padding: 4px 12px; min-height: 18px; }
-QPushButton:hover { border-color: $quiet; }
+QComboBox QAbstractItemView { background: $panel; border: 1px solid $line; selection-background-color:
+$raised; selection-color: $text; } QPushButton { background: $raised; border: 1px solid $line; border-radius:
+4px; padding: 4px 12px; min-height: 18px; } QPushButton:hover { border-color: $quiet; }
 QPushButton:pressed { background: $line; }
 QPushButton:disabled { color: $quiet; }
 QPushButton:focus { border-color: $accent; }
-QPushButton[primary="true"] { background: $accent; color: $on_accent; border-color: $accent; font-weight: 600; }
-QPushButton[primary="true"]:hover { border-color: $text; }
+QPushButton[primary="true"] { background: $accent; color: $on_accent; border-color: $accent; font-weight: 600;
+} QPushButton[primary="true"]:hover { border-color: $text; }
 QPushButton[primary="true"]:disabled { background: $raised; color: $quiet; border-color: $line; }
 QPushButton[link="true"] { background: transparent; border: none; color: $accent; padding: 2px 4px; }
 QPushButton[link="true"]:hover { text-decoration: underline; }
@@ -118,8 +120,8 @@ QRadioButton, QCheckBox { spacing: 6px; }
 QSlider { min-height: 20px; }
 QSlider::groove:horizontal { height: 4px; background: $line; border-radius: 2px; }
 QSlider::sub-page:horizontal { background: $accent; border-radius: 2px; }
-QSlider::handle:horizontal { background: $text; width: 12px; height: 12px; margin: -4px 0; border-radius: 6px; }
-QSlider::handle:horizontal:hover { background: $accent; }
+QSlider::handle:horizontal { background: $text; width: 12px; height: 12px; margin: -4px 0; border-radius: 6px;
+} QSlider::handle:horizontal:hover { background: $accent; }
 QProgressBar { background: $line; border: none; border-radius: 2px; min-height: 4px; max-height: 4px; }
 QProgressBar::chunk { background: $accent; border-radius: 2px; }
 QScrollArea, QListWidget, QListView { border: none; background: transparent; }
@@ -149,7 +151,9 @@ def style_sheet(palette: Palette, arrow: str) -> str:
 
 
 def apply(app: QApplication, palette: Palette) -> None:
-    """Gives the whole application the palette: style sheet for the parts Qt draws, colours for those we draw."""
+    """Gives the whole application the palette: style sheet for the parts Qt draws, colours for those we
+    draw.
+    """
     global current
     current = palette
     app.setStyle(QStyleFactory.create("Fusion"))

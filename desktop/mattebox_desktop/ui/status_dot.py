@@ -11,7 +11,6 @@ from mattebox_desktop.service.workspace import Workspace
 from mattebox_desktop.ui import palette
 from mattebox_desktop.ui.timecode import duration
 
-
 _WIDTH = 340
 
 

@@ -12,7 +12,9 @@ _LABEL_WIDTH = 64.0
 
 @dataclass(frozen=True, slots=True)
 class TimeScale:
-    """x = left + (frame − first) × pixels. left, width: of the tracks, in view pixels. frames: of the clip."""
+    """x = left + (frame − first) × pixels. left, width: of the tracks, in view pixels. frames: of the
+    clip.
+    """
 
     left: float = 0.0
     width: float = 1.0

@@ -1,4 +1,6 @@
-"""The transport: where the playhead is, buttons to move it, in and out, the take in use, the timeline's zoom."""
+"""The transport: where the playhead is, buttons to move it, in and out, the take in use, the timeline's
+zoom.
+"""
 
 from __future__ import annotations
 

@@ -35,7 +35,8 @@ def test_painting_on_does_not_reach_a_request_under_way(project: Project) -> Non
         stroke = project.regions[0].masks.stroke(0)
         stroke.mask[:] = 3
     sent = request.regions[0].masks[0]
-    assert sent is not None and sent.min() == 255
+    assert sent is not None
+    assert sent.min() == 255
 
 
 def test_hidden_regions_are_left_out(project: Project) -> None:

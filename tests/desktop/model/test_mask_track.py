@@ -29,9 +29,13 @@ def test_painted_mask_is_held_until_the_next_painted_one(project: Project) -> No
     paint(project, region, 8, (40, 30))
     assert region.masks.mask_at(2) is None
     held = region.masks.mask_at(7)
-    assert held is not None and held[10, 10] == 255 and held[30, 40] == 0
+    assert held is not None
+    assert held[10, 10] == 255
+    assert held[30, 40] == 0
     after = region.masks.mask_at(19)
-    assert after is not None and after[10, 10] == 255 and after[30, 40] == 255
+    assert after is not None
+    assert after[10, 10] == 255
+    assert after[30, 40] == 255
 
 
 def test_painting_a_held_frame_leaves_the_key_it_came_from_alone(project: Project) -> None:
@@ -39,7 +43,8 @@ def test_painting_a_held_frame_leaves_the_key_it_came_from_alone(project: Projec
     paint(project, region, 0, (10, 10))
     paint(project, region, 5, (50, 40))
     first = region.masks.mask_at(4)
-    assert first is not None and first[40, 50] == 0
+    assert first is not None
+    assert first[40, 50] == 0
 
 
 def test_hold_covers_the_span_and_nothing_else(project: Project) -> None:
@@ -51,7 +56,8 @@ def test_hold_covers_the_span_and_nothing_else(project: Project) -> None:
     assert [mask is not None and mask[30, 40] for mask in shown] == [0, 0, 0, 255, 255]
     project.changes.undo()
     back = region.masks.mask_at(12)
-    assert back is not None and back[30, 40] == 255
+    assert back is not None
+    assert back[30, 40] == 255
     assert list(region.masks.keys) == [0, 12]
 
 
@@ -66,9 +72,7 @@ def test_hold_up_to_a_stop_ends_there(project: Project) -> None:
 
 
 @pytest.mark.parametrize(("start", "stop"), [(5, 5), (6, 5), (-1, 4), (0, 21)])
-def test_hold_over_no_frame_or_outside_the_clip_is_refused(
-    project: Project, start: int, stop: int
-) -> None:
+def test_hold_over_no_frame_or_outside_the_clip_is_refused(project: Project, start: int, stop: int) -> None:
     region = commands.add_region(project)
     with pytest.raises(RangeError, match=r"between 0 and 20"):
         commands.hold_mask(project, region, 0, start, stop)

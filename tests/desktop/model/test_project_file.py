@@ -78,7 +78,9 @@ def test_saved_project_comes_back_whole(edited: Project, tmp_path: Path) -> None
 def test_fields_and_members_of_a_later_version_survive(edited: Project, tmp_path: Path) -> None:
     path, again = tmp_path / "edit.mattebox", tmp_path / "again.mattebox"
     save_project(edited, path)
-    _rewrite(path, lambda d: (d.update(mood="calm"), d["regions"][0].update(locked=True)), {"notes.txt": b"hi"})
+    _rewrite(
+        path, lambda d: (d.update(mood="calm"), d["regions"][0].update(locked=True)), {"notes.txt": b"hi"}
+    )
     save_project(load_project(path), again)
     with zipfile.ZipFile(again) as archive:
         document = json.loads(archive.read("project.json"))
@@ -121,7 +123,7 @@ def test_newer_layout_is_refused_in_words(edited: Project, tmp_path: Path) -> No
     path = tmp_path / "edit.mattebox"
     save_project(edited, path)
     _rewrite(path, lambda d: d.update(version=99))
-    with pytest.raises(ProjectFileError, match="newer Mattebox .layout 99.*update Mattebox"):
+    with pytest.raises(ProjectFileError, match=r"newer Mattebox .layout 99.*update Mattebox"):
         load_project(path)
 
 
@@ -192,7 +194,7 @@ def test_failed_save_leaves_the_old_file_and_nothing_else(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ProjectFileError, match="No space left on device.*free some space"):
+    with pytest.raises(ProjectFileError, match=r"No space left on device.*free some space"):
         save_project(edited, path)
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["edit.mattebox"]

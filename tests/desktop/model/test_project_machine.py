@@ -111,7 +111,14 @@ class ProjectMachine(RuleBasedStateMachine):
         self._did()
 
     @precondition(lambda self: len(self.project.regions))
-    @rule(pick=PICK, frame=FRAME, x=st.floats(-2, 18), y=st.floats(-2, 14), size=st.floats(1, 9), erase=st.booleans())
+    @rule(
+        pick=PICK,
+        frame=FRAME,
+        x=st.floats(-2, 18),
+        y=st.floats(-2, 14),
+        size=st.floats(1, 9),
+        erase=st.booleans(),
+    )
     def paint(self, pick: int, frame: int, x: float, y: float, size: float, erase: bool) -> None:
         region = self._region(pick)
         with self.project.changes.transaction("Brush stroke"):

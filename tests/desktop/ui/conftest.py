@@ -1,4 +1,6 @@
-"""The real desktop on Qt's offscreen platform, with a small real clip; a test that leaves something behind fails."""
+"""The real desktop on Qt's offscreen platform, with a small real clip; a test that leaves something behind
+fails.
+"""
 
 from __future__ import annotations
 

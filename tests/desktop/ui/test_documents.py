@@ -56,7 +56,8 @@ def test_broken_clip_is_said_above_the_viewer_and_the_project_stays(
     assert opened.workspace.project is before
     bar.copy.click()
     report = QGuiApplication.clipboard().text()
-    assert "bad.mp4" in report and "Python" in report
+    assert "bad.mp4" in report
+    assert "Python" in report
 
 
 def test_truncated_clip_is_said(desktop: Desktop, clip: Path, tmp_path: Path, qtbot: QtBot) -> None:
@@ -172,5 +173,7 @@ def test_edit_file_opens_as_a_project(desktop: Desktop, clip: Path, qtbot: QtBot
     (region,) = project.regions
     assert (project.in_point, project.out_point, region.prompt) == (2, 10, "a star")
     mask = region.masks.mask_at(9)
-    assert mask is not None and mask[40, 20] == 255 and mask[10, 20] == 0
+    assert mask is not None
+    assert mask[40, 20] == 255
+    assert mask[10, 20] == 0
     assert region.masks.mask_at(10) is None

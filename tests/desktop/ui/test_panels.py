@@ -117,8 +117,11 @@ def test_rendering_without_a_region_says_what_is_missing(opened: Desktop) -> Non
 @pytest.fixture
 def take(opened: Desktop, tmp_path: Path) -> Take:
     path = tmp_path / "take.mkv"
-    write_clip(path, (np.full((120, 160, 3), (0, 0, 200), np.uint8) for _ in range(6)), fps=opened.workspace.project.clip.frame_rate)  # noqa: E501
-    made = Take("t1", "Take 1", path, 3, 9, 7, "blue", "2026-01-01T00:00:00Z", {"background_exact_share": 1.0})
+    rate = opened.workspace.project.clip.frame_rate
+    write_clip(path, (np.full((120, 160, 3), (0, 0, 200), np.uint8) for _ in range(6)), fps=rate)
+    made = Take(
+        "t1", "Take 1", path, 3, 9, 7, "blue", "2026-01-01T00:00:00Z", {"background_exact_share": 1.0}
+    )
     commands.add_take(opened.workspace.project, made)
     return made
 
@@ -142,7 +145,9 @@ def test_take_in_use_is_shown_where_it_covers_the_clip(opened: Desktop, take: Ta
     assert opened.workspace.project.take_in_use == "t1"
 
 
-def test_export_puts_the_take_over_the_source(opened: Desktop, take: Take, tmp_path: Path, qtbot: QtBot) -> None:
+def test_export_puts_the_take_over_the_source(
+    opened: Desktop, take: Take, tmp_path: Path, qtbot: QtBot
+) -> None:
     target = tmp_path / "out.mkv"
     states: list[str] = []
     opened.workspace.export_changed.connect(lambda row: states.append(str(row.state)))

@@ -63,7 +63,9 @@ def test_in_handle_cannot_pass_the_out_handle(opened: Desktop) -> None:
         (Qt.Key.Key_End, Qt.KeyboardModifier.NoModifier, 11),
     ],
 )
-def test_keys_move_the_playhead(opened: Desktop, key: Qt.Key, modifier: Qt.KeyboardModifier, frame: int) -> None:
+def test_keys_move_the_playhead(
+    opened: Desktop, key: Qt.Key, modifier: Qt.KeyboardModifier, frame: int
+) -> None:
     opened.workspace.go_to(5)
     opened.window.activateWindow()
     opened.window.viewer.setFocus()

@@ -24,7 +24,8 @@ def test_frame_fits_and_lies_in_the_middle(opened: Desktop) -> None:
     frame = viewer.frame_rect
     assert frame.width() / frame.height() == pytest.approx(160 / 120)
     assert abs(frame.center().x() - viewer.width() / 2) <= 1
-    assert frame.left() >= 0 and frame.top() >= 0
+    assert frame.left() >= 0
+    assert frame.top() >= 0
 
 
 def test_zoom_keeps_the_pixel_under_the_cursor(opened: Desktop) -> None:
