@@ -53,7 +53,7 @@ def connect(
     *,
     device: str = "",
     idle_exit: float = IDLE_EXIT,
-    timeout: float = 90.0,
+    timeout: float = 120.0,
     waiting: Callable[[float], None] | None = None,
 ) -> Client:
     """A client of this machine's backend, which is started when none runs.
@@ -74,7 +74,7 @@ def ensure(
     *,
     device: str = "",
     idle_exit: float = IDLE_EXIT,
-    timeout: float = 90.0,
+    timeout: float = 120.0,
     waiting: Callable[[float], None] | None = None,
 ) -> BackendCard:
     """As `connect`, without connecting. Two callers at once end up with one backend."""

@@ -64,6 +64,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MATTEBOX_HOME", str(home))
+        # The tiny model gains nothing from threads that wait for each other on a busy machine.
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("OMP_WAIT_POLICY", "passive")
         yield home
         card = read_card(folders().backend_file)
         if card is not None and process_lives(card.pid):
