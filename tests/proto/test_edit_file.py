@@ -167,6 +167,8 @@ regions = st.builds(
     words=st.lists(names, max_size=2),
     mode=st.sampled_from(["tight", "ellipse", "box", "dilated"]),
 )
+
+
 def edit_file(**keys: object) -> EditFile:
     """Hides EditFile's own signature, whose aliases hypothesis would fill in."""
     return EditFile.model_validate(keys)
