@@ -26,6 +26,7 @@ from mattebox_desktop.ui.dialogs import (
     ShortcutsDialog,
     ask_to_save,
 )
+from mattebox_desktop.ui.icons import repaint_icons
 
 if TYPE_CHECKING:
     from mattebox_desktop.ui.main_window import MainWindow
@@ -308,6 +309,7 @@ class WindowCommands:
             palette.apply(application, palette.LIGHT if light else palette.DARK)
         preferences().setValue("theme", "light" if light else "dark")
         self._window.actions_.repaint_icons()
+        repaint_icons(self._window)
 
     def about(self) -> None:
         QMessageBox.about(

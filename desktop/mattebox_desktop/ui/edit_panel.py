@@ -290,7 +290,7 @@ class _Words(QPlainTextEdit):
         super().__init__(parent)
         self.setPlaceholderText(hint)
         self.setAccessibleName(hint)
-        self.setFixedHeight(56)
+        self.setFixedHeight(68)
         self.setTabChangesFocus(True)
         self._showing = False
         self.textChanged.connect(self._tell)

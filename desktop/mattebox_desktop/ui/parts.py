@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtWidgets import QFrame, QLabel, QSizePolicy, QToolButton, QWidget
 
-from mattebox_desktop.ui.icons import icon
+from mattebox_desktop.ui.icons import show_icon
 
 PANEL_MARGIN = 12
 
@@ -33,7 +33,7 @@ def rule(parent: QWidget | None = None) -> QFrame:
 def tool_button(name: str, words: str, parent: QWidget | None = None) -> QToolButton:
     """An icon button of 28 pixels; `words` is its tooltip and its name for a screen reader."""
     button = QToolButton(parent)
-    button.setIcon(icon(name))
+    show_icon(button, name)
     button.setIconSize(QSize(16, 16))
     button.setFixedSize(28, 28)
     button.setToolTip(words)

@@ -23,7 +23,7 @@ from mattebox_desktop.model.region import OKABE_ITO, Region
 from mattebox_desktop.model.session import Session
 from mattebox_desktop.service.workspace import Workspace
 from mattebox_desktop.ui.bindings import Bindings
-from mattebox_desktop.ui.icons import icon
+from mattebox_desktop.ui.icons import show_icon
 from mattebox_desktop.ui.parts import PANEL_MARGIN, heading, quiet, restyle, tool_button
 from mattebox_desktop.ui.timeline_painting import draw_swatch
 
@@ -174,7 +174,7 @@ class RegionRow(QWidget):
         commands.remove_region(self.workspace.project, self.region)
 
     def _show_visible(self, visible: bool) -> None:
-        self.eye.setIcon(icon("eye" if visible else "eye-slash"))
+        show_icon(self.eye, "eye" if visible else "eye-slash")
 
     def _choose_color(self) -> None:
         menu = QMenu(self)
@@ -236,7 +236,7 @@ class _BackgroundRow(QWidget):
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         mark = QLabel(self)
-        mark.setPixmap(icon("lock-simple").pixmap(16, 16))
+        show_icon(mark, "lock-simple")
         mark.setFixedSize(24, 24)
         mark.setAlignment(Qt.AlignmentFlag.AlignCenter)
         names = QVBoxLayout()

@@ -14,6 +14,7 @@ from PySide6.QtWidgets import (
     QLabel,
     QPushButton,
     QScrollArea,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -126,6 +127,7 @@ class TakeCard(QFrame):
     def __init__(self, workspace: Workspace, take: Take, parent: QWidget) -> None:
         super().__init__(parent)
         self.setProperty("card", True)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
         self.workspace, self.take = workspace, take
         self.setCursor(Qt.CursorShape.PointingHandCursor)
         self.setToolTip(f"{take.prompt}\nClick to put it in use, click again for the source")

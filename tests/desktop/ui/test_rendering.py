@@ -1,0 +1,128 @@
+"""From the Render button to a take in the viewer, with a real backend process and a tiny model of random weights."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mattebox_desktop.app import Desktop
+from mattebox_desktop.model import commands
+from mattebox_desktop.service.job_view import ConnectionState, JobState
+from mattebox_media import open_clip
+from mattebox_proto.client import Client, Endpoint
+from mattebox_proto.discovery import read_card
+from mattebox_proto.errors import BackendError
+from mattebox_proto.paths import folders
+from pytestqt.qtbot import QtBot
+
+SLOW = 180_000
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The backend tests' model folder."""
+    source = Path(__file__).parents[2] / "backend" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("backend_test_models", source)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    made: Path = module.build_tiny_model(tmp_path_factory.mktemp("model") / "tiny-sd")
+    return made
+
+
+@pytest.fixture
+def backend(opened: Desktop) -> Iterator[Desktop]:
+    """The desktop with its own backend process running; the process is ended afterwards."""
+    opened.workspace.backend.start()
+    yield opened
+    card = read_card(folders().backend_file)
+    if card is not None:
+        try:
+            with Client(Endpoint(card.address, card.token)) as client:
+                client.shutdown()
+        except BackendError:
+            os.kill(card.pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def ready(backend: Desktop, qtbot: QtBot) -> Desktop:
+    status = backend.workspace.backend
+    qtbot.waitUntil(lambda: status.status.state is not ConnectionState.STARTING, timeout=SLOW)
+    assert status.status.state is ConnectionState.READY, status.status.why
+    return backend
+
+
+def edit(desktop: Desktop, model: Path | str) -> None:
+    project = desktop.workspace.project
+    region = commands.add_region(project, "left", "a red circle")
+    mask = np.zeros((120, 160), np.uint8)
+    mask[30:70, 20:80] = 255
+    with project.changes.transaction("Paint"):
+        region.masks.set_key(0, mask)
+    commands.set_range(project, 2, 6)
+    commands.set_backbone(project, str(model))
+    commands.set_parameter(project, "steps", 2)
+
+
+def test_render_ends_in_a_take_that_keeps_the_background(
+    ready: Desktop, tiny_model: Path, qtbot: QtBot
+) -> None:
+    workspace, window = ready.workspace, ready.window
+    assert window.dot.words.startswith("local · ")
+    assert window.edit.chosen is not None, "the methods came from the backend"
+    edit(ready, tiny_model)
+    with qtbot.waitSignal(workspace.take_added, timeout=SLOW):
+        window.edit.render_button.click()
+        (row,) = window.queue.rows.values()
+    (take,) = workspace.project.takes
+    assert (take.name, take.start, take.stop) == ("Take 1", 2, 6)
+    assert workspace.project.take_in_use is None, "a finished take changes nothing else"
+    assert row.ended
+    assert workspace.renders.jobs[0].state is JobState.DONE
+    clip = workspace.project.clip
+    assert clip is not None
+    with open_clip(take.path) as made, open_clip(clip.path) as source:
+        assert made.info.frame_count == 4
+        np.testing.assert_array_equal(made.frame(0)[80:], source.frame(2)[80:])
+        assert not np.array_equal(made.frame(0)[40:60, 30:70], source.frame(2)[40:60, 30:70])
+
+
+def test_refused_render_says_why_and_offers_to_try_again(ready: Desktop, qtbot: QtBot) -> None:
+    edit(ready, "no-such-model")
+    with qtbot.waitSignal(ready.workspace.renders.failed, timeout=SLOW):
+        ready.window.actions_.render.trigger()
+    qtbot.waitUntil(ready.window.notices.isVisible, timeout=SLOW)
+    assert ready.window.notices.what.text() == "The render failed"
+    assert "no-such-model" in ready.window.notices.why.text()
+    assert ready.window.notices.remedy.text() == "Render again"
+
+
+def test_cancelled_render_leaves_no_take(ready: Desktop, tiny_model: Path, qtbot: QtBot) -> None:
+    edit(ready, tiny_model)
+    commands.set_parameter(ready.workspace.project, "steps", 500)
+    ready.window.actions_.render.trigger()
+    qtbot.waitUntil(lambda: ready.workspace.renders.jobs[0].state is JobState.RUNNING, timeout=SLOW)
+    ready.window.actions_.cancel.trigger()
+    qtbot.waitUntil(lambda: ready.workspace.renders.jobs[0].state is JobState.CANCELLED, timeout=SLOW)
+    assert len(ready.workspace.project.takes) == 0
+    assert not ready.window.notices.isVisible()
+
+
+def test_killed_backend_is_started_again(ready: Desktop, qtbot: QtBot) -> None:
+    first = read_card(folders().backend_file)
+    assert first is not None
+    os.kill(first.pid, signal.SIGKILL)
+    states: list[ConnectionState] = []
+    connection = ready.workspace.backend
+    connection.changed.connect(lambda status: states.append(status.state))
+    qtbot.waitUntil(lambda: ConnectionState.READY in states, timeout=SLOW)
+    assert states[0] is ConnectionState.GONE
+    second = read_card(folders().backend_file)
+    assert second is not None
+    assert second.pid != first.pid
