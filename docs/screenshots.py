@@ -2,8 +2,8 @@
 
     python docs/screenshots.py [--clip EDIT_OR_CLIP] [--backbone MODEL] [--steps N] [--out DIR]
 
-Qt needs these Debian packages even offscreen: libgl1 libegl1 libxkbcommon0 libdbus-1-3 libfontconfig1 and a font
-(fonts-dejavu-core). The takes of the pictures go to a temporary MATTEBOX_HOME, unless that is set.
+Qt needs these Debian packages even offscreen: libgl1 libegl1 libxkbcommon0 libdbus-1-3 libfontconfig1 and a
+font (fonts-dejavu-core). The takes of the pictures go to a temporary MATTEBOX_HOME, unless that is set.
 """
 
 from __future__ import annotations

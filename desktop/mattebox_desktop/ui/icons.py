@@ -28,7 +28,8 @@ def show_icon(widget: QToolButton | QLabel, name: str) -> None:
 
 def repaint_icons(window: QWidget) -> None:
     """Makes the icons of everything in the window again, in the palette that is now in use."""
-    for widget in (*window.findChildren(QToolButton), *window.findChildren(QLabel)):
+    widgets: list[QToolButton | QLabel] = [*window.findChildren(QToolButton), *window.findChildren(QLabel)]
+    for widget in widgets:
         name = widget.property(_NAME)
         if name:
             show_icon(widget, name)

@@ -115,7 +115,8 @@ QPushButton:focus { border-color: $accent; }
 QPushButton[primary="true"] { background: $accent; color: $on_accent; border-color: $accent; font-weight: 600;
 } QPushButton[primary="true"]:hover { border-color: $text; }
 QPushButton[primary="true"]:disabled { background: $raised; color: $quiet; border-color: $line; }
-QPushButton[link="true"], QPushButton[link="true"]:checked { background: transparent; border: none; color: $accent; padding: 2px 4px; }
+QPushButton[link="true"], QPushButton[link="true"]:checked {
+    background: transparent; border: none; color: $accent; padding: 2px 4px; }
 QPushButton[link="true"]:hover { text-decoration: underline; }
 QRadioButton, QCheckBox { spacing: 6px; }
 QSlider { min-height: 20px; }

@@ -1,4 +1,4 @@
-"""From the Render button to a take in the viewer, with a real backend process and a tiny model of random weights."""
+"""From the Render button to a take: a real backend process, and a tiny model of random weights."""
 
 from __future__ import annotations
 
