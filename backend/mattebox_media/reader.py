@@ -180,6 +180,7 @@ class ClipReader:
                     if fits:
                         self._cache.put(index, frame)
                 yield frame
+                del frame  # its memory serves the next one when the caller is done with it too
         finally:
             if decoder is not None:
                 self._give_back(decoder)
