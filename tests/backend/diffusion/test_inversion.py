@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,12 +93,24 @@ def test_the_trajectory_begins_with_the_clean_latents_and_follows_the_grid(
     )
 
 
-def test_sampling_under_the_source_prompt_comes_back_to_the_source(backbone: Any, inverted: Any) -> None:
-    trajectory = inverted()
-    text = backbone.embed("a red circle").states
-    result = sample(run_of(backbone, trajectory), text, [], Forgetful(), nothing)
+def test_sampling_under_the_source_prompt_comes_back_to_the_source(
+    backbone: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the exact noise of Gaussian latents for a network; two different grids miss by far more."""
+
+    def gaussian(self: Any, latents: torch.Tensor, timestep: int, *_: Any, **__: Any) -> torch.Tensor:
+        alpha = float(self.schedule.alphas[timestep])
+        return latents * math.sqrt(1 - alpha) / (0.25 * alpha + 1 - alpha)
+
+    monkeypatch.setattr(type(backbone), "predict", gaussian)
+    grid = backbone.schedule.grid(50)
+    key = replace(key_of(backbone), timesteps=grid.timesteps)
+    store = TrajectoryStore(tmp_path / "cache")
+    trajectory = invert(backbone, grid, key, clean_latents, store, tmp_path / "job", nothing)
+    run = replace(run_of(backbone, trajectory), grid=grid)
+    result = sample(run, backbone.embed("a red circle").states, [], Forgetful(), nothing)
     error = (result - clean_latents()).square().mean().sqrt()
-    assert error < 0.1 * clean_latents().std(), "inversion and sampling do not share their grid"
+    assert error < 0.05 * clean_latents().std(), "inversion and sampling do not share their grid"
 
 
 def test_outside_the_regions_each_level_is_the_inverted_latent_of_that_level(
