@@ -81,7 +81,7 @@ def test_a_killed_render_resumes_to_the_bits_of_an_uninterrupted_one(
                 assert at.state in (jobs_pb2.JOB_STATE_QUEUED, jobs_pb2.JOB_STATE_RUNNING), at.error
                 return at.progress.stage == jobs_pb2.STAGE_SAMPLE and at.progress.step >= 12
 
-            eventually(halfway, timeout=300)
+            eventually(halfway, timeout=500)
             process.kill()
             process.wait()
         process, client = serve(home, eventually)
@@ -112,7 +112,7 @@ def test_a_killed_render_resumes_to_the_bits_of_an_uninterrupted_one(
             assert (info.device, info.dtype) == ("cpu", "float32")
             assert 0 < info.memory_free_bytes < info.memory_bytes
             client.shutdown()
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0
     finally:
         process.kill()
         process.wait()
