@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from mattebox_proto.errors import BackendError
 from mattebox_proto.paths import folders
 from pytestqt.qtbot import QtBot
 
-SLOW = 180_000
+SLOW = 420_000  # milliseconds; a busy machine starves the backend's process
 
 
 @pytest.fixture(scope="session")
@@ -37,8 +38,9 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def backend(opened: Desktop) -> Iterator[Desktop]:
+def backend(opened: Desktop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desktop]:
     """The desktop with its own backend process running; the process is ended afterwards."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     opened.workspace.backend.start()
     yield opened
     card = read_card(folders().backend_file)
@@ -48,6 +50,9 @@ def backend(opened: Desktop) -> Iterator[Desktop]:
                 client.shutdown()
         except BackendError:
             os.kill(card.pid, signal.SIGKILL)
+    for thread in threading.enumerate():
+        if thread.name == "mattebox-backend-reaper":
+            thread.join(60)  # it ends with the process
 
 
 @pytest.fixture
@@ -65,7 +70,7 @@ def edit(desktop: Desktop, model: Path | str) -> None:
     mask[30:70, 20:80] = 255
     with project.changes.transaction("Paint"):
         region.masks.set_key(0, mask)
-    commands.set_range(project, 2, 6)
+    commands.set_range(project, 2, 4)
     commands.set_backbone(project, str(model))
     commands.set_parameter(project, "steps", 2)
 
@@ -81,14 +86,14 @@ def test_render_ends_in_a_take_that_keeps_the_background(
         window.edit.render_button.click()
         (row,) = window.queue.rows.values()
     (take,) = workspace.project.takes
-    assert (take.name, take.start, take.stop) == ("Take 1", 2, 6)
+    assert (take.name, take.start, take.stop) == ("Take 1", 2, 4)
     assert workspace.project.take_in_use is None, "a finished take changes nothing else"
     assert row.ended
     assert workspace.renders.jobs[0].state is JobState.DONE
     clip = workspace.project.clip
     assert clip is not None
     with open_clip(take.path) as made, open_clip(clip.path) as source:
-        assert made.info.frame_count == 4
+        assert made.info.frame_count == 2
         np.testing.assert_array_equal(made.frame(0)[80:], source.frame(2)[80:])
         assert not np.array_equal(made.frame(0)[40:60, 30:70], source.frame(2)[40:60, 30:70])
 
