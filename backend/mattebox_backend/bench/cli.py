@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from mattebox_media import MediaError
 from mattebox_proto.paths import folders
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from mattebox_backend.bench.errors import BenchError
 from mattebox_backend.bench.running import ABLATIONS, BenchRun, ParamValue, run_tasks
@@ -68,9 +70,37 @@ def edits(
         Console().print(table(summary, f"{method} on {backbone}, {len(chosen)} tasks: mean [95 % interval]"))
         if picture is not None:
             plot(summary, picture)
-    except MatteboxError as error:
+    except (MatteboxError, MediaError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2 if isinstance(error, InvalidEdit | BenchError) else 1) from error
+
+
+@app.command("attention")
+def attention(
+    frames: Annotated[int, typer.Option(min=1, help="Frames that see each other.")] = 16,
+    side: Annotated[int, typer.Option(min=1, help="Side of a frame in tokens.")] = 32,
+    heads: Annotated[int, typer.Option(min=1, help="Attention heads.")] = 8,
+    json_file: Annotated[Path | None, typer.Option("--json", help="File for the figures.")] = None,
+) -> None:
+    """Hold layout-guided attention against its formula taken literally: time, memory, and the difference."""
+    from mattebox_backend.attention.benchmark import Problem, compare  # loads torch
+
+    try:
+        with Console(stderr=True).status("Measuring both forms, each in a process of its own…"):
+            found = compare(Problem(frames=frames, side=side, heads=heads))
+    except MatteboxError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+    made = Table(
+        "form", "seconds", "memory, MiB", title=f"{frames} frames of {side}×{side} tokens, {heads} heads"
+    )
+    made.add_row("formula", f"{found.naive.seconds:.2f}", f"{found.naive.peak_mb:.0f}")
+    made.add_row("ours", f"{found.ours.seconds:.2f}", f"{found.ours.peak_mb:.0f}")
+    console = Console()
+    console.print(made)
+    console.print(f"largest difference {found.largest_difference:.1e}", highlight=False)
+    if json_file is not None:
+        write_atomically(json_file, (json.dumps(found.to_json(), indent=1) + "\n").encode())
 
 
 def _run_with_bar(

@@ -155,7 +155,9 @@ def _run_task(
     report = render(edit, models=models, device=device, paths=paths, monitor=Silent(), write=keep)
     seconds = time.perf_counter() - began
     frames = np.stack([np.asarray(frame, np.uint8)[..., :3] for frame in collected])
-    write_clip(run.work / "results" / variant / f"{task.name}.mkv", iter(frames), fps=Fraction(12))
+    shown = run.work / "results" / variant
+    shown.mkdir(parents=True, exist_ok=True)
+    write_clip(shown / f"{task.name}.mkv", iter(frames), fps=Fraction(12))
     return {
         "level": task.level.value,
         **asdict(judge(task, frames)),

@@ -45,7 +45,9 @@ class DenoiserConfig(_Section):
     """UNet, the set of latents it is trained on, and its training with the text encoder.
 
     ``offset_noise``: deviation of a noise that is constant over each channel, from step
-    ``offset_noise_start`` on.
+    ``offset_noise_start`` on. ``snr_limit``: the loss is weighted by min(SNR, limit) / SNR before step
+    ``snr_limit_stop``, evenly after. The learning rate falls linearly towards 0 at each of ``decay_ends``,
+    and at ``steps``.
     """
 
     channels: tuple[int, ...] = (64, 128, 128)
@@ -61,6 +63,9 @@ class DenoiserConfig(_Section):
     empty_prompt_share: float = Field(default=0.1, ge=0, le=1)
     offset_noise: float = Field(default=0.0, ge=0)
     offset_noise_start: int = Field(default=0, ge=0)
+    snr_limit: float = Field(default=5.0, gt=0)
+    snr_limit_stop: int = Field(default=0, ge=0)
+    decay_ends: tuple[int, ...] = ()
     bfloat16: bool = False
 
 
@@ -80,6 +85,11 @@ class PocketSdConfig(_Section):
 def shipped_config() -> str:
     """The TOML of the configuration that ships."""
     return (files("mattebox_backend.pocket") / "pocket-sd.toml").read_text(encoding="utf-8")
+
+
+def method_defaults() -> str:
+    """JSON that the model carries as ``mattebox.json``: each method's parameters that it does best with."""
+    return (files("mattebox_backend.pocket") / "pocket-sd.methods.json").read_text(encoding="utf-8")
 
 
 def load_config(path: Path | None = None) -> PocketSdConfig:

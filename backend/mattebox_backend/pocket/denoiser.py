@@ -21,7 +21,6 @@ from mattebox_backend.pocket.seeds import step_generator
 from mattebox_backend.pocket.text import build_text_encoder, token_ids
 
 REPORT_EVERY = 50
-SNR_LIMIT = 5.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,7 +89,7 @@ def train_denoiser(
     )
     average = _state(modules)
     mark = fingerprint(
-        "denoiser", config.model_dump(exclude={"checkpoint_every": True, "denoiser": {"steps"}})
+        "denoiser", config.model_dump(exclude={"checkpoint_every": True, "denoiser": {"steps", "decay_ends"}})
     )
     checkpoint = work / "denoiser.safetensors"
     start = read_checkpoint(checkpoint, mark, modules, optimizer, average)
@@ -105,13 +104,14 @@ def train_denoiser(
         noise = _noise(latents.shape, settings, step, generator)
         kept = signal[levels].view(-1, 1, 1, 1)
         for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * _linear(step, settings.steps, settings.warmup)
+            group["lr"] = settings.learning_rate * _rate(step, settings)
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
             context = text_encoder(tokens).last_hidden_state
             predicted = unet(kept.sqrt() * latents + (1 - kept).sqrt() * noise, levels, context).sample
         ratio = (signal / (1 - signal))[levels]
         errors = (predicted.float() - noise).square().mean(dim=(1, 2, 3))
-        loss = (errors * ratio.clamp(max=SNR_LIMIT) / ratio).mean()
+        limit = settings.snr_limit if step < settings.snr_limit_stop else float("inf")
+        loss = (errors * ratio.clamp(max=limit) / ratio).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -159,8 +159,9 @@ def _stratified(batch: int, levels: int, generator: torch.Generator) -> Tensor:
     return ((torch.arange(batch) + offsets) / batch * levels).long().clamp(max=levels - 1)
 
 
-def _linear(step: int, steps: int, warmup: int) -> float:
-    return min(1.0, (step + 1) / max(1, warmup)) * max(0.0, 1 - step / steps)
+def _rate(step: int, settings: DenoiserConfig) -> float:
+    end = next((end for end in settings.decay_ends if step < end), settings.steps)
+    return min(1.0, (step + 1) / max(1, settings.warmup)) * max(0.0, 1 - step / end)
 
 
 def _state(modules: dict[str, nn.Module]) -> dict[str, Tensor]:

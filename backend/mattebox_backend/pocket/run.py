@@ -13,7 +13,7 @@ from transformers import CLIPTokenizer
 
 from mattebox_backend.pocket.card import model_card
 from mattebox_backend.pocket.checkpoint import write_atomically
-from mattebox_backend.pocket.config import PocketSdConfig
+from mattebox_backend.pocket.config import PocketSdConfig, method_defaults
 from mattebox_backend.pocket.dataset import latent_set
 from mattebox_backend.pocket.denoiser import TextToLatent, train_denoiser
 from mattebox_backend.pocket.export import export_pocket_sd
@@ -48,6 +48,7 @@ def train_pocket_sd(
     vae = train_vae(config, work)
     data = latent_set(config, vae, tokenizer, work)
     commit = _commit()
+    notes = {"training.toml": config_text, "mattebox.json": method_defaults()}
 
     def on_checkpoint(step: int, models: TextToLatent) -> None:
         _write_samples(work / f"samples-{step:06d}.png", vae, tokenizer, models)
@@ -57,7 +58,7 @@ def train_pocket_sd(
                 vae,
                 tokenizer,
                 models,
-                {"README.md": model_card(config, commit, None), "training.toml": config_text},
+                {**notes, "README.md": model_card(config, commit, None)},
             )
 
     models = train_denoiser(config, data, tokenizer, work, on_checkpoint)
@@ -70,11 +71,7 @@ def train_pocket_sd(
         vae,
         tokenizer,
         models,
-        {
-            "README.md": model_card(config, commit, figures),
-            "training.toml": config_text,
-            "figures.json": figures_json,
-        },
+        {**notes, "README.md": model_card(config, commit, figures), "figures.json": figures_json},
     )
     return figures
 
