@@ -30,7 +30,12 @@ def mattebox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mattebox]:
         patch.setenv("MATTEBOX_HOME", str(tmp_path_factory.mktemp("home")))
 
         def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-            command = [sys.executable, "-c", "from mattebox_desktop.cli import main; main()", *map(str, arguments)]
+            command = [
+                sys.executable,
+                "-c",
+                "from mattebox_desktop.cli import main; main()",
+                *map(str, arguments),
+            ]
             return subprocess.run(command, capture_output=True, text=True, timeout=560, check=False)
 
         yield run
