@@ -124,7 +124,7 @@ class StableDiffusion:
 
     def tokens(self, text: str) -> tuple[int, ...]:
         """See `Backbone.tokens`."""
-        return tuple(self.tokenizer(text, add_special_tokens=False).input_ids)
+        return tuple(self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
 
     @torch.no_grad()
     def embed(self, prompt: str) -> TextEmbedding:

@@ -19,18 +19,20 @@ def st_modulator(materials: Materials, p: StModulatorParameters) -> torch.Tensor
     """Edited clean latents (F, C, h, w) of the clip in `materials`.
 
     Section 3.3, figure 4:
-      1. invert the source under its own prompt, and keep the whole trajectory;
-      2. find each region's words in the global prompt τ_g;
+      1. find each region's words in the global prompt τ_g;
+      2. invert the source under its own prompt, and keep the whole trajectory;
       3. sample back down from the noisiest level, under τ_g, with
          guidance                       e_u + s·(e_c − e_u)
          layout-guided attention        eqs. 1–5, early on
          latent blend                   eq. 7, at every step.
     """
-    source = materials.invert(materials.source_prompt, steps=p.steps, full_frame=p.full_frame)
-
     words = lay_out_text(
         materials.backbone, materials.prompt, materials.regions.regions, words_alone=p.words_alone
     )
+    negative = materials.backbone.embed(p.negative_prompt)
+
+    source = materials.invert(materials.source_prompt, steps=p.steps, full_frame=p.full_frame)
+
     strength = LayoutStrength(
         cross=p.lambda_cross if p.cross else 0.0,
         self_=p.lambda_self if p.self_modulation else 0.0,
@@ -40,7 +42,7 @@ def st_modulator(materials: Materials, p: StModulatorParameters) -> torch.Tensor
         neutral_specials=p.special_tokens == "neutral",
     )
     controls: list[Control] = [
-        ClassifierFreeGuidance(p.guidance, materials.backbone.embed(p.negative_prompt).states),
+        ClassifierFreeGuidance(p.guidance, negative.states),
         LayoutAttention(words, strength),
     ]
     if p.blend:

@@ -155,9 +155,13 @@ def test_references_are_named_as_unused(studio: Any) -> None:
     assert any("references" in warning for warning in report.warnings)
 
 
-def test_a_prompt_that_is_too_long_names_count_and_limit(studio: Any) -> None:
-    with pytest.raises(InvalidEdit, match=r"30 tokens.* 22"):
-        studio.render(prompt=" ".join(["a red circle and a blue"] * 5))
+def test_a_prompt_that_is_too_long_names_count_and_limit(studio: Any, render_monitor: Any) -> None:
+    monitor = render_monitor()
+    with pytest.raises(InvalidEdit, match=r"38 tokens.* 22"):
+        studio.render(monitor, prompt=" ".join(["a red circle and a blue"] * 5))
+    assert not any(stage is Stage.INVERT for stage, _, _ in monitor.told), (
+        "it was named after minutes of work"
+    )
 
 
 def test_every_switch_matters(studio: Any) -> None:
