@@ -44,10 +44,8 @@ class TextConfig(_Section):
 class DenoiserConfig(_Section):
     """UNet, the set of latents it is trained on, and its training with the text encoder.
 
-    ``offset_noise``: deviation of a noise that is constant over each channel, from step
-    ``offset_noise_start`` on. ``snr_limit``: the loss is weighted by min(SNR, limit) / SNR before step
-    ``snr_limit_stop``, evenly after. The learning rate falls linearly towards 0 at each of ``decay_ends``,
-    and at ``steps``.
+    ``offset_noise``: deviation of a noise that is constant over each channel of a frame. The learning rate
+    falls linearly to 0 at ``steps``.
     """
 
     channels: tuple[int, ...] = (64, 128, 128)
@@ -62,10 +60,6 @@ class DenoiserConfig(_Section):
     ema: float = Field(default=0.999, ge=0, lt=1)
     empty_prompt_share: float = Field(default=0.1, ge=0, le=1)
     offset_noise: float = Field(default=0.0, ge=0)
-    offset_noise_start: int = Field(default=0, ge=0)
-    snr_limit: float = Field(default=5.0, gt=0)
-    snr_limit_stop: int = Field(default=0, ge=0)
-    decay_ends: tuple[int, ...] = ()
     bfloat16: bool = False
 
 

@@ -74,9 +74,9 @@ def train_denoiser(
 ) -> TextToLatent:
     """Train in ``work``, or go on from the checkpoint there; returns the averaged weights.
 
-    The loss is the error of the predicted noise, weighted by min(SNR, 5) / SNR (Hang et al. 2023), so that
-    the levels at which the layout forms are learnt first. ``on_checkpoint`` gets the step and the averaged
-    models at each checkpoint. The number of steps may change between two runs; everything else must stay.
+    The loss is the error of the predicted noise, the same weight for every noise level. ``on_checkpoint``
+    gets the step and the averaged models at each checkpoint. The number of steps may change between two runs;
+    everything else must stay.
     """
     settings = config.denoiser
     torch.manual_seed(config.seed + 1)
@@ -89,7 +89,7 @@ def train_denoiser(
     )
     average = _state(modules)
     mark = fingerprint(
-        "denoiser", config.model_dump(exclude={"checkpoint_every": True, "denoiser": {"steps", "decay_ends"}})
+        "denoiser", config.model_dump(exclude={"checkpoint_every": True, "denoiser": {"steps"}})
     )
     checkpoint = work / "denoiser.safetensors"
     start = read_checkpoint(checkpoint, mark, modules, optimizer, average)
@@ -101,25 +101,22 @@ def train_denoiser(
         latents, tokens = _batch(data, settings, empty, np.random.default_rng((config.seed, 2, step)))
         generator = step_generator(config.seed, 2, step)
         levels = _stratified(settings.batch, len(signal), generator)
-        noise = _noise(latents.shape, settings, step, generator)
+        noise = _noise(latents.shape, settings.offset_noise, generator)
         kept = signal[levels].view(-1, 1, 1, 1)
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * _rate(step, settings)
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
             context = text_encoder(tokens).last_hidden_state
             predicted = unet(kept.sqrt() * latents + (1 - kept).sqrt() * noise, levels, context).sample
-        ratio = (signal / (1 - signal))[levels]
-        errors = (predicted.float() - noise).square().mean(dim=(1, 2, 3))
-        limit = settings.snr_limit if step < settings.snr_limit_stop else float("inf")
-        loss = (errors * ratio.clamp(max=limit) / ratio).mean()
+        loss = (predicted.float() - noise).square().mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         _update(average, modules, min(settings.ema, (1 + step) / (10 + step)))
-        losses.append(errors.mean().item())
+        losses.append(loss.item())
         if (step + 1) % REPORT_EVERY == 0 or step == start:
-            log.report(step + 1, noise_error=float(np.mean(losses)), loss=loss.item())
+            log.report(step + 1, noise_error=float(np.mean(losses)))
             losses.clear()
         if (step + 1) % config.checkpoint_every == 0 or step + 1 == settings.steps:
             write_checkpoint(checkpoint, step + 1, mark, modules, optimizer, average)
@@ -139,16 +136,14 @@ def _batch(
     return latents, tokens
 
 
-def _noise(shape: torch.Size, settings: DenoiserConfig, step: int, generator: torch.Generator) -> Tensor:
-    """White noise, and with it an offset per channel.
+def _noise(shape: torch.Size, offset: float, generator: torch.Generator) -> Tensor:
+    """White noise, and with it an offset per channel of deviation ``offset``.
 
     Without that, the noisiest latents still tell the mean colour of the frame, and the denoiser never learns
     to take it from the prompt.
     """
     noise = torch.randn(shape, generator=generator)
-    if settings.offset_noise and step >= settings.offset_noise_start:
-        noise = noise + settings.offset_noise * torch.randn((*shape[:2], 1, 1), generator=generator)
-    return noise
+    return noise + offset * torch.randn((*shape[:2], 1, 1), generator=generator)
 
 
 def _stratified(batch: int, levels: int, generator: torch.Generator) -> Tensor:
@@ -160,8 +155,7 @@ def _stratified(batch: int, levels: int, generator: torch.Generator) -> Tensor:
 
 
 def _rate(step: int, settings: DenoiserConfig) -> float:
-    end = next((end for end in settings.decay_ends if step < end), settings.steps)
-    return min(1.0, (step + 1) / max(1, settings.warmup)) * max(0.0, 1 - step / end)
+    return min(1.0, (step + 1) / max(1, settings.warmup)) * max(0.0, 1 - step / settings.steps)
 
 
 def _state(modules: dict[str, nn.Module]) -> dict[str, Tensor]:

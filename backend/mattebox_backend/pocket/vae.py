@@ -45,7 +45,8 @@ def train_vae(config: PocketSdConfig, work: Path) -> AutoencoderKL:
 
     The loss is L1 + 2 x MSE of the reconstruction, L1 of its differences between neighbours (which keeps
     corners sharp), and a light KL term. The learning rate falls along a cosine once per cycle; in each cycle
-    the first steps see crops, the others whole frames. The scaling factor makes the latents of unit variance.
+    the first steps see crops, the others whole frames. Afterwards each channel of the latents is brought to
+    mean 0 and variance 1.
     """
     settings = config.vae
     torch.manual_seed(config.seed)
@@ -83,7 +84,7 @@ def train_vae(config: PocketSdConfig, work: Path) -> AutoencoderKL:
         if (step + 1) % config.checkpoint_every == 0 or step + 1 == settings.steps:
             write_checkpoint(checkpoint, step + 1, mark, {"vae": vae}, optimizer)
     vae.eval().requires_grad_(False)
-    vae.register_to_config(scaling_factor=_scaling_factor(vae, config))
+    normalise_latents(vae, config)
     return vae
 
 
@@ -138,7 +139,20 @@ def _cosine(step: int, steps: int) -> float:
 
 
 @torch.no_grad()
-def _scaling_factor(vae: AutoencoderKL, config: PocketSdConfig) -> float:
+def normalise_latents(vae: AutoencoderKL, config: PocketSdConfig) -> None:
+    """Fold into the 1x1 convolutions around the latents what gives each channel mean 0 and variance 1.
+
+    One scaling factor for all channels, as the format has it, would leave those that carry fine detail so
+    faint that the denoiser only sees them at the very last noise levels. What is decoded does not change.
+    """
     small = _pool(min(SCALED_ON, config.vae.pool), config)
     latents = torch.cat([vae.encode(to_pixels(part)).latent_dist.mean for part in np.array_split(small, 8)])
-    return round(1.0 / float(latents.std()), 5)
+    mean, spread = latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3))
+    before, after = vae.quant_conv, vae.post_quant_conv
+    channels = len(mean)
+    after.bias += after.weight[:, :, 0, 0] @ mean
+    after.weight *= spread.view(1, -1, 1, 1)
+    before.weight[:channels] /= spread.view(-1, 1, 1, 1)
+    before.bias[:channels] = (before.bias[:channels] - mean) / spread
+    before.bias[channels:] -= 2 * spread.log()  # the logarithms of the variances
+    vae.register_to_config(scaling_factor=1.0)

@@ -9,8 +9,18 @@ from mattebox_backend.pocket.config import PocketSdConfig
 from mattebox_backend.pocket.dataset import LatentSet, latent_set
 from mattebox_backend.pocket.denoiser import TextToLatent, train_denoiser
 from mattebox_backend.pocket.errors import UnusableCheckpoint
+from mattebox_backend.pocket.seeds import VAE_SEEDS
 from mattebox_backend.pocket.tokenizer import build_tokenizer
-from mattebox_backend.pocket.vae import train_vae
+from mattebox_backend.pocket.vae import (
+    CROWDED,
+    build_vae,
+    normalise_latents,
+    reconstruct,
+    to_pixels,
+    train_vae,
+)
+from mattebox_backend.world.render import render_frame
+from mattebox_backend.world.sampling import sample_scene
 from transformers import CLIPTokenizer
 
 
@@ -64,13 +74,29 @@ def test_training_moves_the_text_encoder_too(
     assert not _equal(short.text_encoder, longer.text_encoder)
 
 
-def test_the_autoencoder_resumes_to_equal_weights_and_scales_its_latents(
-    tiny: PocketSdConfig, tmp_path: Path
-) -> None:
+def test_the_autoencoder_resumes_to_equal_weights(tiny: PocketSdConfig, tmp_path: Path) -> None:
     once = train_vae(tiny, tmp_path)
     again = train_vae(tiny, tmp_path)
     assert _equal(once, again)
-    assert once.config.scaling_factor == again.config.scaling_factor > 0
+
+
+def test_normalised_latents_have_unit_channels_and_decode_to_the_same_picture(tiny: PocketSdConfig) -> None:
+    torch.manual_seed(3)
+    vae = build_vae(tiny.vae, tiny.size).eval().requires_grad_(False)
+    size, numbers = tiny.size, range(tiny.vae.pool)
+    scenes = [sample_scene(VAE_SEEDS + n, CROWDED, width=size, height=size) for n in numbers]
+    pixels = to_pixels(np.stack([render_frame(scene, n % scene.frames) for n, scene in enumerate(scenes)]))
+    before = vae.encode(pixels).latent_dist
+    picture = reconstruct(vae, pixels)
+
+    normalise_latents(vae, tiny)
+
+    after = vae.encode(pixels).latent_dist
+    assert torch.allclose(after.mean.mean(dim=(0, 2, 3)), torch.zeros(4), atol=1e-3)
+    assert torch.allclose(after.mean.std(dim=(0, 2, 3)), torch.ones(4), atol=1e-3)
+    spread = before.mean.std(dim=(0, 2, 3)).view(1, 4, 1, 1)
+    assert torch.allclose(after.std * spread, before.std, rtol=1e-3)
+    assert torch.allclose(reconstruct(vae, pixels), picture, atol=1e-4)
 
 
 def test_a_checkpoint_of_another_configuration_is_refused(tiny: PocketSdConfig, tmp_path: Path) -> None:
