@@ -41,7 +41,10 @@ class NoiseSchedule:
     def grid(self, steps: int) -> Grid:
         """The noise levels of a run of `steps` steps."""
         self.scheduler.set_timesteps(steps)
-        timesteps = tuple(int(t) for t in reversed(self.scheduler.timesteps.tolist()))
+        spaced = [int(t) for t in reversed(self.scheduler.timesteps.tolist())]
+        # With as many steps as it was trained with, a scheduler that offsets its timesteps runs past the last one.
+        excess = max(0, spaced[-1] - (len(self.alphas) - 1))
+        timesteps = tuple(t - excess for t in spaced)
         alphas = (self.clean, *(float(self.alphas[t]) for t in timesteps))
         return Grid(timesteps, alphas)
 

@@ -36,6 +36,12 @@ def test_the_grid_is_stable_diffusions_own_from_clean_upwards() -> None:
     assert list(fifty.alphas) == sorted(fifty.alphas, reverse=True)
 
 
+def test_a_grid_of_as_many_steps_as_there_are_levels_stays_within_them() -> None:
+    whole = grid(1000)
+    assert whole.timesteps == tuple(range(1000))
+    assert len(set(whole.alphas[1:])) == 1000
+
+
 def test_a_step_down_is_the_schedulers_own_step() -> None:
     torch.manual_seed(0)
     latents, noise = torch.randn(2, 1, 4, 8, 8)
