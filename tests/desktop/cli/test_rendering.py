@@ -166,7 +166,7 @@ def test_ctrl_c_cancels_the_job_and_writes_nothing(
         )
         job = None
         while job is None or client.job(job.id).state != jobs_pb2.JOB_STATE_RUNNING:
-            assert process.poll() is None
+            assert process.poll() is None, process.communicate()[1]
             job = next((job for job in client.jobs() if job.id not in began), None)
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
