@@ -42,7 +42,7 @@ class NoiseSchedule:
         """The noise levels of a run of `steps` steps."""
         self.scheduler.set_timesteps(steps)
         spaced = [int(t) for t in reversed(self.scheduler.timesteps.tolist())]
-        # With as many steps as it was trained with, a scheduler that offsets its timesteps runs past the last one.
+        # At as many steps as there are levels, a scheduler with an offset runs past the last of them.
         excess = max(0, spaced[-1] - (len(self.alphas) - 1))
         timesteps = tuple(t - excess for t in spaced)
         alphas = (self.clean, *(float(self.alphas[t]) for t in timesteps))
