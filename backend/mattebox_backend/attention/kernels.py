@@ -15,7 +15,7 @@ from torch.nn.functional import one_hot, pad, scaled_dot_product_attention
 
 from mattebox_backend.attention.terms import AttentionMaps, LowRankBias, RowExtremes, Term
 
-_CACHE_BLOCK_BYTES = 8 << 20
+_CACHE_BLOCK_BYTES = 4 << 20
 """On a CPU a block of logits should stay in the last-level cache: it is made, and read twice."""
 _GPU_BLOCK_BYTES = 256 << 20
 
@@ -39,8 +39,8 @@ def _fused(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch
     values'.
     """
     depth = value.shape[-1]
-    # One length for all three, a multiple of 16, is what the fast paths of every device want.
-    length = -(-query.shape[-1] // 16) * 16
+    # One length for all three, a multiple of 8, is what the fast paths of every device want.
+    length = -(-query.shape[-1] // 8) * 8
     query, key, value = (pad(tensor, (0, length - tensor.shape[-1])) for tensor in (query, key, value))
     return scaled_dot_product_attention(query, key, value, scale=1.0)[..., :depth]
 
