@@ -279,9 +279,12 @@ class JobStore:
 
     @contextmanager
     def _writing(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
-        """One transaction. durable: it survives a power cut, not only a killed process."""
+        """One transaction, announced if it changed anything. durable: it survives a power cut, not only a killed
+        process.
+        """
         database = self._connection
         with self._lock:
+            before = database.total_changes
             try:
                 database.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
                 database.execute("BEGIN IMMEDIATE")
@@ -299,7 +302,9 @@ class JobStore:
                     f"The disk that holds the job database {self._path} is full. Free some space "
                     "(`mattebox cache clear` empties the caches) and try again."
                 ) from error
-        self._on_change()
+            changed = database.total_changes != before
+        if changed:
+            self._on_change()
 
 
 def _progress(body: str) -> Progress:

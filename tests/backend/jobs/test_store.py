@@ -174,3 +174,14 @@ def test_everybody_who_waits_hears_of_a_change(database: Path) -> None:
     store.log("a", "hello")
     assert len(heard) == 2
     store.close()
+
+
+def test_looking_for_a_job_in_vain_is_no_change(database: Path) -> None:
+    announced: list[str] = []
+    opened = JobStore(database, lambda: announced.append("change"))
+    announced.clear()
+    assert opened.take_next() is None
+    assert not announced  # or the worker, who waits for changes, would wake itself for ever
+    add(opened, "a")
+    assert announced == ["change"]
+    opened.close()
