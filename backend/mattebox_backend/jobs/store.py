@@ -279,8 +279,8 @@ class JobStore:
 
     @contextmanager
     def _writing(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
-        """One transaction, announced if it changed anything. durable: it survives a power cut, not only a killed
-        process.
+        """One transaction, announced if it changed anything. durable: it survives a power cut, not only a
+        killed process.
         """
         database = self._connection
         with self._lock:
