@@ -85,6 +85,7 @@ def test_the_next_frame_warped_back_by_the_true_flow_is_this_frame(motion: Motio
     scene = Scene((item,), Background(BackgroundColour.GRAY, Pattern.GRADIENT, pan=(1, 0)), frames=4)
     made = render(scene)
     columns, rows = np.meshgrid(np.arange(128, dtype=np.float32), np.arange(128, dtype=np.float32))
+    unexplained = change = 0.0
     for time in range(3):
         x, y = columns + made.flow[time, ..., 0], rows + made.flow[time, ..., 1]
         back = cv2.remap(made.frames[time + 1], x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -94,7 +95,9 @@ def test_the_next_frame_warped_back_by_the_true_flow_is_this_frame(motion: Motio
         still = np.abs(made.frames[time + 1].astype(int) - made.frames[time]).mean(axis=-1)[seen]
         # Where nothing but rounding changes, there is nothing to explain.
         moved = still > 8
-        assert difference[moved].mean() < 0.7 * still[moved].mean()
+        unexplained += difference[moved].sum()
+        change += still[moved].sum()
+    assert unexplained < 0.35 * change
 
 
 def test_what_gets_covered_is_occluded() -> None:
