@@ -72,7 +72,7 @@ class Photographer:
 
     def _open(self) -> None:
         shown: list[int] = []
-        self.workspace.frame_ready.connect(lambda index, _, __: shown.append(index))
+        self.workspace.screen.frame_ready.connect(lambda index, _, __: shown.append(index))
         if self.arguments.clip is None:
             self.window.commands.open_sample()
         else:

@@ -63,16 +63,20 @@ class Branch:
     """One more prediction per step, stacked with the edit's into a single call of the backbone.
 
     text: (L, C) states. latents: gives (F, C, h, w) to predict from at a step; None: the edit's own latents.
+    wanted: whether a step needs the prediction at all; None: every step does.
     """
 
     name: str
     text: torch.Tensor
     latents: Callable[[Step], torch.Tensor] | None = None
+    wanted: Callable[[Step], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """Predicted noise of a step: per branch, and the one to follow, all (F, C, h, w) float32."""
+    """Predicted noise of a step: per branch that it wanted, and the one to follow, all (F, C, h, w)
+    float32.
+    """
 
     branches: Mapping[str, torch.Tensor]
     noise: torch.Tensor

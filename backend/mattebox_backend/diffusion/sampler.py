@@ -84,6 +84,7 @@ def _advance(
     """The latents after one step, and the clean latents that its prediction implies."""
     for control in controls:
         latents = control.before_step(latents, step)
+    branches = [branch for branch in branches if branch.wanted is None or branch.wanted(step)]
     inputs = [latents if branch.latents is None else branch.latents(step) for branch in branches]
     noises = run.backbone.predict(
         torch.stack(inputs),

@@ -148,7 +148,17 @@ def _title(device: Device) -> str:
         return torch.cuda.get_device_name(device.index)
     if device.kind == "mps":
         return f"Apple {platform.machine()} GPU"
-    return f"{platform.processor() or platform.machine()} processor"
+    return _processor() or f"{platform.processor() or platform.machine()} processor"
+
+
+def _processor() -> str:
+    """The processor's name as Linux knows it, else ""."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    names = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
+    return names[0] if names else ""
 
 
 def _memory(device: Device) -> int:

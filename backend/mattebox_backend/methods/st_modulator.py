@@ -42,7 +42,7 @@ def st_modulator(materials: Materials, p: StModulatorParameters) -> torch.Tensor
         neutral_specials=p.special_tokens == "neutral",
     )
     controls: list[Control] = [
-        ClassifierFreeGuidance(p.guidance, negative.states),
+        ClassifierFreeGuidance(p.guidance, negative.states, p.guidance_window),
         LayoutAttention(words, strength),
     ]
     if p.blend:

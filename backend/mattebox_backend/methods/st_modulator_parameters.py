@@ -13,6 +13,14 @@ class StModulatorParameters:
 
     steps: int = integer(50, 1, 1000, "Noise levels of inversion and sampling alike.", "steps")
     guidance: float = number(7.5, 1.0, 50.0, "Classifier-free guidance scale; 1 is none.")
+    guidance_window: float = number(
+        20.0,
+        -20.0,
+        20.0,
+        "Guidance is applied while the noise level is at or below this log-SNR, as felt at 512×512; later steps "
+        "go without it and cost half.",
+        "log-SNR",
+    )
     negative_prompt: str = text("", "What the guidance points away from.")
     cross: bool = switch(True, "Steer cross attention: each region listens to its own words.")
     self_modulation: bool = switch(True, "Steer self attention: each region looks at itself, in every frame.")

@@ -33,10 +33,8 @@ class BackendConnection(QObject):
     A backend that goes away is started again, at most `RESTARTS` times in `RESTART_WINDOW` seconds.
 
     Signals: `changed(BackendStatus)`; `methods(list[MethodInfo])` and `models(list[ModelInfo])` once it is
-    ready. Args:
-        open_client: connects, starting a backend where none runs. It is given a function to call while it
-        waits,
-            which raises when the desktop closes meanwhile.
+    ready. `open_client` connects, starting a backend where none runs; it is given a function to call while
+    it waits, which raises when the desktop closes meanwhile.
     """
 
     changed = Signal(object)

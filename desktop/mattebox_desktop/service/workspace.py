@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from mattebox_media import ClipInfo, MediaError, OutputFormat, open_clip
-from numpy.typing import NDArray
+from mattebox_media import ClipInfo, MediaError, OutputFormat
 from PySide6.QtCore import QObject, Signal
 
 from mattebox_desktop.model import commands
@@ -21,37 +17,25 @@ from mattebox_desktop.model.region import Region
 from mattebox_desktop.model.session import Compare, Session
 from mattebox_desktop.service.backend import BackendConnection
 from mattebox_desktop.service.documents import Documents
-from mattebox_desktop.service.export import Export, ExportRequest
-from mattebox_desktop.service.frames import FrameSource, shrunk
-from mattebox_desktop.service.job_view import (
-    BackendStatus,
-    ConnectionState,
-    JobState,
-    JobView,
-    TakeView,
-)
+from mattebox_desktop.service.export import ExportRequest
+from mattebox_desktop.service.exports import EXPORT_KEY, Exports
+from mattebox_desktop.service.job_view import BackendStatus, ConnectionState, JobView, TakeView
 from mattebox_desktop.service.notice import Notice, Remedy, Severity
 from mattebox_desktop.service.playback import Playback
 from mattebox_desktop.service.renders import Renders
-from mattebox_desktop.service.worker import Worker
-
-TAKE_THUMBNAIL = 64
+from mattebox_desktop.service.screen import Screen
 
 
 class Workspace(QObject):
     """The desktop without its widgets.
 
-    Signals: `frame_ready(index, source, take)` with arrays, `take` None where none is in use;
-    `noticed(Notice)` and `settled(topic)` for the bar; `take_added(Take)`; `export_changed(JobView)`;
-    `open_requested()` and `relink_requested()`, `recover_requested(path)` when a remedy needs a dialog or a
-    question.
+    Signals: `noticed(Notice)` and `settled(topic)` for the bar; `take_added(Take)`; `open_requested()` and
+    `relink_requested()`, `recover_requested(path)` when a remedy needs a dialog or a question.
     """
 
-    frame_ready = Signal(int, object, object)
     noticed = Signal(object)
     settled = Signal(str)
     take_added = Signal(object)
-    export_changed = Signal(object)
     open_requested = Signal()
     relink_requested = Signal()
     recover_requested = Signal(object)
@@ -64,13 +48,9 @@ class Workspace(QObject):
         self.backend = BackendConnection(parent=self) if backend is None else backend
         self.backend.setParent(self)
         self.renders = Renders(self.backend, self)
-        self._small = Worker("take thumbnails", self)
-        self._take_source: FrameSource | None = None
-        self._take: Take | None = None
-        self._source_frame: tuple[int, NDArray[Any]] | None = None
-        self._take_frame: tuple[int, NDArray[Any]] | None = None
+        self.screen = Screen(self)
+        self.exports = Exports(self)
         self._orders: dict[str, Project] = {}
-        self._export: Export | None = None
         self._connect()
 
     @property
@@ -86,7 +66,11 @@ class Workspace(QObject):
         documents.clip_differs.connect(self._clip_differs)
         documents.keeping_failed.connect(self._keeping_failed)
         self.playback.moved.connect(self._play_to)
-        Session.frame.changed(self.session).connect(self._request_frame)
+        Session.frame.changed(self.session).connect(self.screen.request)
+        self.screen.source_shown.connect(lambda: self.settled.emit("frame"))
+        self.screen.source_failed.connect(self._frame_failed)
+        self.screen.take_failed.connect(self._take_failed)
+        self.exports.failed.connect(lambda what, why, topic: self._say(what, why, topic=topic))
         self.backend.changed.connect(self._backend_changed)
         self.renders.take_ready.connect(self._take_ready)
         self.renders.failed.connect(self._render_failed)
@@ -104,19 +88,6 @@ class Workspace(QObject):
         self.playback.stop()
         self.go_to(self.session.frame + frames)
 
-    def request_thumbnails(self, indices: Iterable[int]) -> None:
-        if self.documents.source is not None:
-            self.documents.source.request_thumbnails(indices)
-
-    def take_thumbnail(self, take: Take, done: Callable[[NDArray[np.uint8]], object]) -> None:
-        """Calls back with a small picture of the take's middle frame; not at all when it cannot be read."""
-
-        def read() -> NDArray[np.uint8]:
-            with open_clip(take.path) as reader:
-                return shrunk(reader.frame(reader.info.frame_count // 2), TAKE_THUMBNAIL)
-
-        self._small.submit(read, done, lambda _: None)
-
     # -- making ----------------------------------------------------------------------------------------------
 
     def render(self) -> None:
@@ -133,11 +104,6 @@ class Workspace(QObject):
     def export(self, target: Path, format_: OutputFormat, start: int, stop: int, take: Take | None) -> None:
         """Writes frames [start, stop) to a file in the background; progress is a row of the queue."""
         clip = commands.require_clip(self.project)
-        if self._export is not None:
-            self._say(
-                "One export at a time", "An export is still running; wait for it or cancel it in the queue."
-            )
-            return
         request = ExportRequest(
             clip.path,
             None if take is None else take.path,
@@ -148,31 +114,20 @@ class Workspace(QObject):
             target,
             format_,
         )
-        export = Export(request, self)
-        row = JobView("export", f"Export {target.name}", JobState.RUNNING, stage="Writing")
-        export.progress.connect(lambda done, of: self._export_row(row, JobState.RUNNING, done / of))
-        export.finished.connect(lambda _: self._export_ended(row, JobState.DONE))
-        export.cancelled.connect(lambda: self._export_ended(row, JobState.CANCELLED))
-        export.failed.connect(lambda error: self._export_failed(row, error))
-        try:
-            export.start()
-        except (MediaError, OSError) as error:
-            self._say("The export did not start", str(error), topic="export")
-            return
-        self._export = export
-        self._export_row(row, JobState.RUNNING, 0.0)
+        self.exports.start(request)
 
     def cancel(self, key: str) -> None:
         """Cancels a row of the queue: a render or the export."""
-        if key == "export" and self._export is not None:
-            self._export.cancel()
+        if key == EXPORT_KEY:
+            self.exports.cancel()
         else:
             self.renders.cancel(key)
 
     @property
     def busy(self) -> list[str]:
         """What is under way and would be interrupted by closing, in words."""
-        return [] if self._export is None else [f"the export of {self._export.request.target.name}"]
+        export = self.exports.running
+        return [] if export is None else [f"the export of {export.target.name}"]
 
     def guarded(self, command: Callable[[], object]) -> bool:
         """Runs a command of the user's; an error of the model is said in the bar. Whether it went well."""
@@ -187,12 +142,10 @@ class Workspace(QObject):
     def close(self) -> None:
         """Ends every thread. The backend goes on for whoever else uses it."""
         self.playback.stop()
-        if self._export is not None:
-            self._export.close()
+        self.exports.close()
         self.renders.close()
         self.backend.close()
-        self._close_take()
-        self._small.close()
+        self.screen.close()
         self.documents.close()
 
     def report(self, what: str) -> str:
@@ -216,8 +169,7 @@ class Workspace(QObject):
 
     def _project_replaced(self, project: Project) -> None:
         self.playback.stop()
-        self._close_take()
-        self._source_frame = self._take_frame = None
+        self.screen.clear()
         self.session.region = None
         self.session.compare = Compare.OFF
         self.session.frame = project.in_point
@@ -242,82 +194,31 @@ class Workspace(QObject):
         if source is None:
             return
         self.settled.emit("clip")
-        source.frame.connect(self._source_arrived)
-        source.failed.connect(self._frame_failed)
+        self.screen.set_source(source)
         self._range_changed()
-        self._request_frame(self.session.frame)
+        self.screen.request(self.session.frame)
         clip = self.project.clip
         if clip is not None and clip.content_hash and self.backend.status.state is ConnectionState.READY:
             self.renders.adopt(clip.content_hash)
+
+    def _play_to(self, frame: int) -> None:
+        self.session.frame = frame
 
     def _range_changed(self) -> None:
         project = self.project
         if project.clip is not None:
             self.playback.set_range(project.in_point, project.out_point, project.clip.frame_rate)
 
-    # -- frames ----------------------------------------------------------------------------------------------
-
-    def _play_to(self, frame: int) -> None:
-        self.session.frame = frame
-
-    def _request_frame(self, frame: int) -> None:
-        if self.documents.source is not None:
-            self.documents.source.request(frame)
-        take = self._take
-        if take is not None and self._take_source is not None and take.start <= frame < take.stop:
-            self._take_source.request(frame - take.start)
-
-    def _source_arrived(self, index: int, frame: NDArray[Any]) -> None:
-        self._source_frame = index, frame
-        self.settled.emit("frame")
-        self._show()
-
-    def _take_arrived(self, index: int, frame: NDArray[Any]) -> None:
-        if self._take is not None:
-            self._take_frame = index + self._take.start, frame
-            self._show()
-
-    def _show(self) -> None:
-        """Hands over the frame once both its sides are there, so that they never show different moments."""
-        if self._source_frame is None:
-            return
-        index, source = self._source_frame
-        take = self._take
-        if take is None or self._take_source is None or not take.start <= index < take.stop:
-            self.frame_ready.emit(index, source, None)
-        elif self._take_frame is not None and self._take_frame[0] == index:
-            self.frame_ready.emit(index, source, self._take_frame[1])
-
     # -- takes -----------------------------------------------------------------------------------------------
 
     def _use_take(self, id_: str | None) -> None:
-        take = self.project.take(id_)
-        if take is self._take:
-            return
-        self._close_take()
         self.settled.emit("take")
-        if take is not None:
-            source = FrameSource(take.path, parent=self)
-            self._take, self._take_source = take, source
-            source.opened.connect(lambda _: self._request_frame(self.session.frame))
-            source.frame.connect(self._take_arrived)
-            source.failed.connect(lambda error: self._take_failed(source, error))
-            source.start()
-        self._show()
+        self.screen.set_take(self.project.take(id_))
 
-    def _close_take(self) -> None:
-        if self._take_source is not None:
-            self._take_source.close()
-            self._take_source.deleteLater()
-        self._take_source = self._take = self._take_frame = None
-
-    def _take_failed(self, source: FrameSource, error: Exception) -> None:
-        if source is not self._take_source or self._take is None:
-            return
-        name = self._take.name
-        self._close_take()
-        self._show()
-        self._say(f"{name} cannot be shown", str(error), Remedy("Render again", self.render), topic="take")
+    def _take_failed(self, take: Take, error: Exception) -> None:
+        self._say(
+            f"{take.name} cannot be shown", str(error), Remedy("Render again", self.render), topic="take"
+        )
 
     def _take_ready(self, job: JobView, view: TakeView, path: Path) -> None:
         project = self._orders.pop(job.key, self.project)
@@ -413,31 +314,8 @@ class Workspace(QObject):
                 Notice("The render failed", job.error, Severity.ERROR, remedy, report, "render")
             )
 
-        with contextlib.suppress(KeyError):
-            del self._orders[job.key]
+        self._orders.pop(job.key, None)
         if self.backend.client is None:
             say("")
         else:
             self.renders.log(job.key, say)
-
-    # -- the export's row ------------------------------------------------------------------------------------
-
-    def _export_row(self, row: JobView, state: JobState, fraction: float, error: str = "") -> None:
-        self.export_changed.emit(
-            JobView(row.key, row.title, state, stage=row.stage, fraction=fraction, error=error)
-        )
-
-    def _export_ended(self, row: JobView, state: JobState) -> None:
-        self._drop_export()
-        self._export_row(row, state, 1.0 if state is JobState.DONE else 0.0)
-
-    def _export_failed(self, row: JobView, error: Exception) -> None:
-        self._drop_export()
-        self._export_row(row, JobState.FAILED, 0.0, str(error))
-        self._say("The export failed", str(error), topic="export")
-
-    def _drop_export(self) -> None:
-        if self._export is not None:
-            self._export.close()
-            self._export.deleteLater()
-            self._export = None

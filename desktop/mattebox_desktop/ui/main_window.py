@@ -152,7 +152,7 @@ class MainWindow(QMainWindow):
         workspace = self.workspace
         workspace.documents.replaced.connect(self._project_replaced)
         workspace.documents.renamed.connect(self._show_title)
-        workspace.frame_ready.connect(self._show_frame)
+        workspace.screen.frame_ready.connect(self._show_frame)
         workspace.noticed.connect(self.notices.show_notice)
         workspace.settled.connect(self.notices.settle)
         workspace.take_added.connect(self._take_added)

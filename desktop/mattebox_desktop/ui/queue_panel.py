@@ -59,7 +59,7 @@ class QueuePanel(QWidget):
         layout.setContentsMargins(PANEL_MARGIN, PANEL_MARGIN, PANEL_MARGIN, PANEL_MARGIN)
         layout.addWidget(scroll)
         workspace.renders.job_changed.connect(self.show_job)
-        workspace.export_changed.connect(self.show_job)
+        workspace.exports.changed.connect(self.show_job)
 
     def show_job(self, job: JobView) -> None:
         row = self.rows.get(job.key)

@@ -153,7 +153,7 @@ class TakeCard(QFrame):
         layout.addWidget(self.thumbnail, alignment=Qt.AlignmentFlag.AlignTop)
         layout.addLayout(words, 1)
         layout.addLayout(tools)
-        workspace.take_thumbnail(take, self._show_thumbnail)
+        workspace.screen.take_thumbnail(take, self._show_thumbnail)
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
         project = self.workspace.project

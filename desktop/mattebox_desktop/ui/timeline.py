@@ -114,7 +114,7 @@ class Timeline(QWidget):
     def _request_thumbnails(self) -> None:
         wanted = [index for index, _ in self.strip() if index not in self._thumbnails]
         if wanted:
-            self.workspace.request_thumbnails(wanted)
+            self.workspace.screen.request_thumbnails(wanted)
 
     def _thumbnail_arrived(self, index: int, image: NDArray[Any]) -> None:
         self._thumbnails[index] = picture(image)

@@ -14,9 +14,9 @@ import pytest
 import torch
 from mattebox_backend.controls.guidance import ClassifierFreeGuidance
 from mattebox_backend.controls.latent_blend import LatentBlend
-from mattebox_backend.diffusion.control import Control, Run, Step
+from mattebox_backend.diffusion.control import Control, Prediction, Run, Step
 from mattebox_backend.diffusion.inversion import invert
-from mattebox_backend.diffusion.sampler import SamplerState, sample
+from mattebox_backend.diffusion.sampler import SamplerState, sample, steps_of
 from mattebox_backend.diffusion.trajectory import Trajectory, TrajectoryKey, TrajectoryStore
 from mattebox_backend.edit import Region
 from mattebox_backend.masks import stack_regions
@@ -133,17 +133,18 @@ def test_outside_the_regions_each_level_is_the_inverted_latent_of_that_level(
     )
 
 
+class Recorder(Control):
+    """Keeps every prediction that it is shown, and the step of each."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Step, Prediction]] = []
+
+    def guide(self, prediction: Prediction, step: Step) -> torch.Tensor:
+        self.seen.append((step, prediction))
+        return prediction.noise
+
+
 def test_guidance_is_the_standard_formula_and_the_negative_prompt_reaches_the_model(backbone: Any) -> None:
-    class Recorder(Control):
-        noises: list[Any]
-
-        def __init__(self) -> None:
-            self.noises = []
-
-        def guide(self, prediction: Any, step: Step) -> torch.Tensor:
-            self.noises.append(prediction)
-            return prediction.noise  # type: ignore[no-any-return]
-
     grid = backbone.schedule.grid(STEPS)
     trajectory = Trajectory(np.random.default_rng(0).normal(size=(STEPS + 1, 2, 4, 8, 8)).astype(np.float16))
     recorder = Recorder()
@@ -155,12 +156,24 @@ def test_guidance_is_the_standard_formula_and_the_negative_prompt_reaches_the_mo
         Forgetful(),
         nothing,
     )
-    first = recorder.noises[0]
+    _, first = recorder.seen[0]
     conditional, unconditional = first.branches["edit"], first.branches["unconditional"]
     torch.testing.assert_close(first.noise, unconditional + 3.0 * (conditional - unconditional))
     latents = trajectory.level(STEPS, backbone.device).unsqueeze(0)
     alone = backbone.predict(latents, grid.timesteps[-1], negative.unsqueeze(0), ["negative"])[0]
     torch.testing.assert_close(unconditional, alone, atol=1e-5, rtol=1e-5)
+
+
+def test_past_its_window_guidance_asks_for_nothing(backbone: Any) -> None:
+    trajectory = Trajectory(np.random.default_rng(0).normal(size=(STEPS + 1, 2, 4, 8, 8)).astype(np.float16))
+    text, negative = backbone.embed("a red circle").states, backbone.embed("").states
+    levels = [step.felt_log_snr for step in steps_of(backbone.schedule.grid(STEPS), 8, 8)]
+    guidance, recorder = ClassifierFreeGuidance(3.0, negative, window=levels[2]), Recorder()
+    sample(run_of(backbone, trajectory), text, [guidance, recorder], Forgetful(), nothing)
+    guided = ["unconditional" in prediction.branches for _, prediction in recorder.seen]
+    assert guided == [True, True, True, False, False, False]
+    for _, prediction in recorder.seen[3:]:
+        assert torch.equal(prediction.noise, prediction.branches["edit"])
 
 
 def test_controls_are_closed_whatever_happens(backbone: Any, inverted: Any) -> None:

@@ -81,7 +81,7 @@ def desktop(qtbot: QtBot, home: Path) -> Iterator[Desktop]:
 @pytest.fixture
 def opened(desktop: Desktop, clip: Path, qtbot: QtBot) -> Desktop:
     """The desktop with the clip open and its first frame shown."""
-    with qtbot.waitSignal(desktop.workspace.frame_ready, timeout=10_000):
+    with qtbot.waitSignal(desktop.workspace.screen.frame_ready, timeout=10_000):
         desktop.window.commands.open_path(clip)
     return desktop
 

@@ -29,7 +29,7 @@ def drop(desktop: Desktop, path: Path) -> bool:
 
 def test_dropped_clip_opens(desktop: Desktop, clip: Path, qtbot: QtBot) -> None:
     assert desktop.window.empty.isVisible()
-    with qtbot.waitSignal(desktop.workspace.frame_ready, timeout=10_000):
+    with qtbot.waitSignal(desktop.workspace.screen.frame_ready, timeout=10_000):
         assert drop(desktop, clip)
     project = desktop.workspace.project
     assert project.clip is not None
@@ -83,7 +83,7 @@ def test_project_is_saved_and_opened_again(opened: Desktop, pen, tmp_path: Path,
     assert opened.window.isWindowModified()
     documents.save(path)
     assert not opened.window.isWindowModified()
-    with qtbot.waitSignal(opened.workspace.frame_ready, timeout=10_000):
+    with qtbot.waitSignal(opened.workspace.screen.frame_ready, timeout=10_000):
         opened.window.commands.open_path(path)
     (region,) = opened.workspace.project.regions
     assert region.prompt == "a red star"
@@ -130,7 +130,7 @@ def test_project_whose_clip_is_gone_offers_to_find_it(
     with qtbot.waitSignal(opened.workspace.noticed, timeout=10_000):
         opened.window.commands.open_path(path)
     assert opened.window.notices.remedy.text() == "Find the clip…"
-    with qtbot.waitSignal(opened.workspace.frame_ready, timeout=10_000):
+    with qtbot.waitSignal(opened.workspace.screen.frame_ready, timeout=10_000):
         opened.workspace.documents.relink(moved)
     assert not opened.window.notices.isVisible()
 
@@ -167,7 +167,7 @@ def test_edit_file_opens_as_a_project(desktop: Desktop, clip: Path, qtbot: QtBot
         'source = "square.mkv"\nrange = [2, 10]\nprompt = "a red star"\n'
         '[[region]]\nname = "left"\nprompt = "a star"\nbox = [10, 20, 30, 40]\n'
     )
-    with qtbot.waitSignal(desktop.workspace.frame_ready, timeout=10_000):
+    with qtbot.waitSignal(desktop.workspace.screen.frame_ready, timeout=10_000):
         desktop.window.commands.open_path(edit)
     project = desktop.workspace.project
     (region,) = project.regions

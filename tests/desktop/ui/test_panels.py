@@ -128,7 +128,7 @@ def take(opened: Desktop, tmp_path: Path) -> Take:
 
 def test_take_in_use_is_shown_where_it_covers_the_clip(opened: Desktop, take: Take, qtbot: QtBot) -> None:
     shown: dict[int, np.ndarray | None] = {}
-    opened.workspace.frame_ready.connect(lambda index, _, front: shown.__setitem__(index, front))
+    opened.workspace.screen.frame_ready.connect(lambda index, _, front: shown.__setitem__(index, front))
     card = opened.window.takes.cards[0]
     QTest.mouseClick(card, LEFT)
     assert opened.workspace.project.take_in_use == "t1"
@@ -150,7 +150,7 @@ def test_export_puts_the_take_over_the_source(
 ) -> None:
     target = tmp_path / "out.mkv"
     states: list[str] = []
-    opened.workspace.export_changed.connect(lambda row: states.append(str(row.state)))
+    opened.workspace.exports.changed.connect(lambda row: states.append(str(row.state)))
     opened.workspace.export(target, EXPORT_FORMATS[3].format, 0, 12, take)
     qtbot.waitUntil(lambda: bool(states) and states[-1] == "done", timeout=20_000)
     clip = opened.workspace.project.clip

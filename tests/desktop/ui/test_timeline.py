@@ -20,7 +20,7 @@ def point(desktop: Desktop, frame: float, y: float = painting.RULER + 20) -> QPo
 def test_dragging_scrubs_and_shows_that_very_frame(opened: Desktop, qtbot: QtBot) -> None:
     timeline = opened.window.timeline
     shown: list[tuple[int, np.ndarray]] = []
-    opened.workspace.frame_ready.connect(lambda index, source, _: shown.append((index, source)))
+    opened.workspace.screen.frame_ready.connect(lambda index, source, _: shown.append((index, source)))
     QTest.mousePress(timeline, LEFT, pos=point(opened, 2.5))
     for frame in (4.5, 6.5, 9.5):
         QTest.mouseMove(timeline, point(opened, frame))
