@@ -1,5 +1,5 @@
-"""Classifier-free guidance as a branch and a direction (Ho & Salimans, 2022), over an interval of noise levels
-(Kynkäänniemi et al., 2024).
+"""Classifier-free guidance as a branch and a direction (Ho & Salimans, 2022), over an interval of noise
+levels (Kynkäänniemi et al., 2024).
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ class StModulatorParameters:
         20.0,
         -20.0,
         20.0,
-        "Guidance is applied while the noise level is at or below this log-SNR, as felt at 512×512; later steps "
-        "go without it and cost half.",
+        "Guidance is applied while the noise level is at or below this log-SNR, as felt at 512×512; later "
+        "steps go without it and cost half.",
         "log-SNR",
     )
     negative_prompt: str = text("", "What the guidance points away from.")

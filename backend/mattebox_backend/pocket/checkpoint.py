@@ -1,5 +1,5 @@
-"""Training state on disk as safetensors: modules, averaged weights, AdamW moments, and the step; written
-atomically, never pickled.
+"""Training state on disk as safetensors: modules, averaged weights, the optimizer's moments, and the step;
+written atomically, never pickled.
 """
 
 from __future__ import annotations

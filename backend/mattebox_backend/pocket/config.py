@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from importlib.resources import files
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -41,11 +42,19 @@ class TextConfig(_Section):
     length: int = Field(default=40, ge=8)
 
 
+class Phase(_Section):
+    """A stretch of training with an optimizer of its own; the learning rate falls linearly to 0 over it."""
+
+    optimizer: Literal["adamw", "muon"] = "muon"
+    steps: int = Field(default=9000, gt=0)
+    learning_rate: float = Field(default=1.5e-3, gt=0)
+
+
 class DenoiserConfig(_Section):
     """UNet, the set of latents it is trained on, and its training with the text encoder.
 
-    ``offset_noise``: deviation of a noise that is constant over each channel of a frame. The learning rate
-    falls linearly to 0 at ``steps``.
+    ``offset_noise``: deviation of a noise that is constant over each channel of a frame. ``phases`` follow
+    one another; ``warmup`` steps at the beginning of each have a smaller learning rate.
     """
 
     channels: tuple[int, ...] = (64, 128, 128)
@@ -53,14 +62,18 @@ class DenoiserConfig(_Section):
     layers: int = 1
     heads: int = 4
     train_frames: int = Field(default=24000, gt=0)
-    steps: int = Field(default=9000, gt=0)
+    phases: tuple[Phase, ...] = Field(default=(Phase(),), min_length=1)
     batch: int = Field(default=16, gt=0)
-    learning_rate: float = Field(default=4e-4, gt=0)
     warmup: int = Field(default=100, ge=0)
     ema: float = Field(default=0.999, ge=0, lt=1)
     empty_prompt_share: float = Field(default=0.1, ge=0, le=1)
     offset_noise: float = Field(default=0.0, ge=0)
     bfloat16: bool = False
+
+    @property
+    def steps(self) -> int:
+        """Of all phases."""
+        return sum(phase.steps for phase in self.phases)
 
 
 class PocketSdConfig(_Section):

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from mattebox_backend.pocket.checkpoint import fingerprint, read_checkpoint, write_checkpoint
-from mattebox_backend.pocket.config import DenoiserConfig, PocketSdConfig
+from mattebox_backend.pocket.config import DenoiserConfig, Phase, PocketSdConfig
 from mattebox_backend.pocket.dataset import LatentSet
+from mattebox_backend.pocket.optimizer import Muon
 from mattebox_backend.pocket.progress import RunLog
 from mattebox_backend.pocket.seeds import step_generator
 from mattebox_backend.pocket.text import build_text_encoder, token_ids
@@ -73,62 +74,104 @@ def train_denoiser(
     work: Path,
     on_checkpoint: Callable[[int, TextToLatent], None] | None = None,
 ) -> TextToLatent:
-    """Train in ``work``, or go on from the checkpoint there; returns the averaged weights.
+    """Train in ``work``, phase after phase, or go on from the last checkpoint there; returns the averaged
+    weights.
 
     The loss is the error of the predicted velocity (v-prediction), the same weight for every noise level. The
     error of the noise itself would weigh a clean frame's error by the signal-to-noise ratio, and leave almost
     nothing to the noisiest levels, where so small a latent takes its colours and shapes from the prompt.
-    ``on_checkpoint`` gets the step and the averaged models at each checkpoint. The number of steps may change
-    between two runs; everything else must stay.
+    ``on_checkpoint`` gets the step and the averaged models at each checkpoint. Between two runs phases may be
+    added, and the steps of the last one may change; everything else must stay.
     """
-    settings = config.denoiser
     torch.manual_seed(config.seed + 1)
     text_encoder = build_text_encoder(config.text, tokenizer)
-    unet = build_denoiser(settings, config.text.width, data.latents.shape[-1])
+    unet = build_denoiser(config.denoiser, config.text.width, data.latents.shape[-1])
     unet.set_attn_processor(AttnProcessor())  # on a CPU the fused kernel's backward pass costs 1.4x a step
-    modules: dict[str, nn.Module] = {"unet": unet, "text": text_encoder}
-    parameters = [p for module in modules.values() for p in module.parameters()]
-    optimizer = torch.optim.AdamW(
-        parameters, lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
-    )
-    average = _state(modules)
-    mark = fingerprint(
-        "denoiser", config.model_dump(exclude={"checkpoint_every": True, "denoiser": {"steps"}})
-    )
-    checkpoint = work / "denoiser.safetensors"
-    start = read_checkpoint(checkpoint, mark, modules, optimizer, average)
-    empty = token_ids(tokenizer, [""])[0]
-    signal = build_scheduler().alphas_cumprod
-    log = RunLog(work / "progress.jsonl", "denoiser", settings.steps)
-    losses: list[float] = []
-    for step in range(start, settings.steps):
-        latents, tokens = _batch(data, settings, empty, np.random.default_rng((config.seed, 2, step)))
-        generator = step_generator(config.seed, 2, step)
-        levels = _stratified(settings.batch, len(signal), generator)
-        noise = _noise(latents.shape, settings.offset_noise, generator)
-        kept = signal[levels].view(-1, 1, 1, 1)
-        noisy = kept.sqrt() * latents + (1 - kept).sqrt() * noise
-        velocity = kept.sqrt() * noise - (1 - kept).sqrt() * latents
-        for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * _rate(step, settings)
-        with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
-            context = text_encoder(tokens).last_hidden_state
-            predicted = unet(noisy, levels, context).sample
-        loss = (predicted.float() - velocity).square().mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        _update(average, modules, min(settings.ema, (1 + step) / (10 + step)))
-        losses.append(loss.item())
-        if (step + 1) % REPORT_EVERY == 0 or step == start:
-            log.report(step + 1, velocity_error=float(np.mean(losses)))
-            losses.clear()
-        if (step + 1) % config.checkpoint_every == 0 or step + 1 == settings.steps:
-            write_checkpoint(checkpoint, step + 1, mark, modules, optimizer, average)
-            if on_checkpoint is not None:
-                on_checkpoint(step + 1, _averaged(unet, text_encoder, average))
+    training = _Training(config, data, token_ids(tokenizer, [""])[0], work, unet, text_encoder, on_checkpoint)
+    phases = range(len(config.denoiser.phases))
+    begun = max((number for number in phases if training.checkpoint(number).exists()), default=0)
+    for number in phases[begun:]:
+        average = training.run(number)
     return _averaged(unet, text_encoder, average)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Training:
+    """What all phases of a training share; ``empty`` holds the tokens of no prompt."""
+
+    config: PocketSdConfig
+    data: LatentSet
+    empty: Tensor
+    work: Path
+    unet: UNet2DConditionModel
+    text_encoder: CLIPTextModel
+    on_checkpoint: Callable[[int, TextToLatent], None] | None
+
+    def checkpoint(self, number: int) -> Path:
+        """The file of a phase."""
+        return self.work / f"denoiser-{number + 1}.safetensors"
+
+    def run(self, number: int) -> dict[str, Tensor]:
+        """Train a phase, from its own checkpoint or from where the models stand; returns averaged weights."""
+        config, settings = self.config, self.config.denoiser
+        phase = settings.phases[number]
+        before = sum(earlier.steps for earlier in settings.phases[:number])
+        modules: dict[str, nn.Module] = {"unet": self.unet, "text": self.text_encoder}
+        parameters = [p for module in modules.values() for p in module.parameters()]
+        optimizer = self._optimizer(phase)
+        average = _state(modules)
+        mark = _fingerprint(config, number)
+        start = read_checkpoint(self.checkpoint(number), mark, modules, optimizer, average)
+        signal = build_scheduler().alphas_cumprod
+        log = RunLog(self.work / "progress.jsonl", "denoiser", settings.steps)
+        losses: list[float] = []
+        for step in range(start, phase.steps):
+            rng, generator = (
+                np.random.default_rng((config.seed, 2, step)),
+                step_generator(config.seed, 2, step),
+            )
+            latents, tokens = _batch(self.data, settings, self.empty, rng)
+            levels = _stratified(settings.batch, len(signal), generator)
+            noise = _noise(latents.shape, settings.offset_noise, generator)
+            kept = signal[levels].view(-1, 1, 1, 1)
+            noisy = kept.sqrt() * latents + (1 - kept).sqrt() * noise
+            velocity = kept.sqrt() * noise - (1 - kept).sqrt() * latents
+            for group in optimizer.param_groups:
+                group["lr"] = phase.learning_rate * _rate(step, settings.warmup, phase.steps)
+            with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
+                context = self.text_encoder(tokens).last_hidden_state
+                predicted = self.unet(noisy, levels, context).sample
+            loss = (predicted.float() - velocity).square().mean()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            _update(average, modules, min(settings.ema, (1 + step) / (10 + step)))
+            losses.append(loss.item())
+            if (step + 1) % REPORT_EVERY == 0 or step == start:
+                log.report(before + step + 1, velocity_error=float(np.mean(losses)))
+                losses.clear()
+            if (step + 1) % config.checkpoint_every == 0 or step + 1 == phase.steps:
+                write_checkpoint(self.checkpoint(number), step + 1, mark, modules, optimizer, average)
+                if self.on_checkpoint is not None:
+                    self.on_checkpoint(before + step + 1, _averaged(self.unet, self.text_encoder, average))
+        return average
+
+    def _optimizer(self, phase: Phase) -> torch.optim.Optimizer:
+        matrices, others = _by_kind(self.unet, self.text_encoder)
+        if phase.optimizer == "muon":
+            return Muon(matrices, others, phase.learning_rate)
+        return torch.optim.AdamW(
+            [*matrices, *others], lr=phase.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
+        )
+
+
+def _fingerprint(config: PocketSdConfig, number: int) -> str:
+    """All that the state in the middle of a phase depends on: not on later phases, nor on its own length."""
+    common = config.model_dump(exclude={"checkpoint_every": True, "denoiser": {"phases"}})
+    phases = [phase.model_dump() for phase in config.denoiser.phases[: number + 1]]
+    phases[-1].pop("steps")
+    return fingerprint("denoiser", common, phases)
 
 
 def _batch(
@@ -160,8 +203,20 @@ def _stratified(batch: int, levels: int, generator: torch.Generator) -> Tensor:
     return ((torch.arange(batch) + offsets) / batch * levels).long().clamp(max=levels - 1)
 
 
-def _rate(step: int, settings: DenoiserConfig) -> float:
-    return min(1.0, (step + 1) / max(1, settings.warmup)) * max(0.0, 1 - step / settings.steps)
+def _rate(step: int, warmup: int, steps: int) -> float:
+    return min(1.0, (step + 1) / max(1, warmup)) * max(0.0, 1 - step / steps)
+
+
+def _by_kind(
+    unet: UNet2DConditionModel, text_encoder: CLIPTextModel
+) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """What goes from features to features inside the denoiser; and its ends, all vectors, and the text."""
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, parameter in unet.named_parameters():
+        inner = not name.startswith(("conv_in", "conv_out", "time_embedding"))
+        (matrices if inner and parameter.ndim >= 2 else others).append(parameter)
+    return matrices, [*others, *text_encoder.parameters()]
 
 
 def _state(modules: dict[str, nn.Module]) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from mattebox_backend.pocket.config import DenoiserConfig, PocketSdConfig, TextConfig, VaeConfig
+from mattebox_backend.pocket.config import DenoiserConfig, Phase, PocketSdConfig, TextConfig, VaeConfig
 
 TINY_TOML = """
 seed = 5
@@ -31,9 +31,15 @@ channels = [16, 16]
 attention = [true, true]
 heads = 2
 train_frames = 12
-steps = 3
 batch = 4
 warmup = 1
+
+[[denoiser.phases]]
+optimizer = "adamw"
+steps = 2
+
+[[denoiser.phases]]
+steps = 3
 """
 
 
@@ -55,7 +61,13 @@ def tiny() -> PocketSdConfig:
         ),
         text=TextConfig(width=16, layers=1, heads=2, length=32),
         denoiser=DenoiserConfig(
-            channels=(16, 16), attention=(True, True), heads=2, train_frames=12, steps=3, batch=4, warmup=1
+            channels=(16, 16),
+            attention=(True, True),
+            heads=2,
+            train_frames=12,
+            phases=(Phase(optimizer="adamw", steps=2), Phase(steps=3)),
+            batch=4,
+            warmup=1,
         ),
     )
 

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mattebox_backend.pocket.config import PocketSdConfig
+from mattebox_backend.pocket.config import Phase, PocketSdConfig
 from mattebox_backend.pocket.dataset import LatentSet, latent_set
 from mattebox_backend.pocket.denoiser import TextToLatent, train_denoiser
 from mattebox_backend.pocket.errors import UnusableCheckpoint
+from mattebox_backend.pocket.optimizer import Muon, orthogonalised
 from mattebox_backend.pocket.seeds import VAE_SEEDS
 from mattebox_backend.pocket.tokenizer import build_tokenizer
 from mattebox_backend.pocket.vae import (
@@ -38,8 +39,8 @@ def data(tiny: PocketSdConfig, tokenizer: CLIPTokenizer) -> LatentSet:
     )
 
 
-def _with_steps(config: PocketSdConfig, steps: int) -> PocketSdConfig:
-    return config.model_copy(update={"denoiser": config.denoiser.model_copy(update={"steps": steps})})
+def _with_phases(config: PocketSdConfig, *phases: Phase) -> PocketSdConfig:
+    return config.model_copy(update={"denoiser": config.denoiser.model_copy(update={"phases": phases})})
 
 
 def _equal(one: torch.nn.Module, other: torch.nn.Module) -> bool:
@@ -51,16 +52,18 @@ class _Stopped(Exception):
     pass
 
 
-def _stop_at_first_checkpoint(step: int, models: TextToLatent) -> None:
-    raise _Stopped
-
-
+@pytest.mark.parametrize("last", [1, 2, 4], ids=["first phase", "between phases", "second phase"])
 def test_a_broken_off_denoiser_training_ends_with_the_weights_of_an_unbroken_one(
-    tiny: PocketSdConfig, tokenizer: CLIPTokenizer, data: LatentSet, tmp_path: Path
+    last: int, tiny: PocketSdConfig, tokenizer: CLIPTokenizer, data: LatentSet, tmp_path: Path
 ) -> None:
+    def stop(step: int, models: TextToLatent) -> None:
+        if step == last:
+            raise _Stopped
+
+    tiny = tiny.model_copy(update={"checkpoint_every": 1})
     whole = train_denoiser(tiny, data, tokenizer, tmp_path / "whole")
     with pytest.raises(_Stopped):
-        train_denoiser(tiny, data, tokenizer, tmp_path / "broken", _stop_at_first_checkpoint)
+        train_denoiser(tiny, data, tokenizer, tmp_path / "broken", stop)
     resumed = train_denoiser(tiny, data, tokenizer, tmp_path / "broken")
     assert _equal(whole.unet, resumed.unet)
     assert _equal(whole.text_encoder, resumed.text_encoder)
@@ -69,9 +72,48 @@ def test_a_broken_off_denoiser_training_ends_with_the_weights_of_an_unbroken_one
 def test_training_moves_the_text_encoder_too(
     tiny: PocketSdConfig, tokenizer: CLIPTokenizer, data: LatentSet, tmp_path: Path
 ) -> None:
-    short = train_denoiser(_with_steps(tiny, 1), data, tokenizer, tmp_path / "one")
-    longer = train_denoiser(_with_steps(tiny, 3), data, tokenizer, tmp_path / "three")
+    short = train_denoiser(_with_phases(tiny, Phase(steps=1)), data, tokenizer, tmp_path / "one")
+    longer = train_denoiser(_with_phases(tiny, Phase(steps=3)), data, tokenizer, tmp_path / "three")
     assert not _equal(short.text_encoder, longer.text_encoder)
+
+
+def test_a_phase_can_be_added_to_a_finished_training(
+    tiny: PocketSdConfig, tokenizer: CLIPTokenizer, data: LatentSet, tmp_path: Path
+) -> None:
+    first, second = tiny.denoiser.phases
+    train_denoiser(_with_phases(tiny, first), data, tokenizer, tmp_path / "grown")
+    grown = train_denoiser(tiny, data, tokenizer, tmp_path / "grown")
+    at_once = train_denoiser(tiny, data, tokenizer, tmp_path / "at once")
+    assert _equal(grown.unet, at_once.unet)
+    assert second.optimizer == "muon"
+
+
+def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
+    matrices = torch.randn(3, 8, 20, generator=torch.Generator().manual_seed(1))
+    made = orthogonalised(matrices)
+    assert torch.all((torch.linalg.svdvals(made) - 1).abs() < 0.4)
+    u, _, v = torch.linalg.svd(matrices, full_matrices=False)
+    nearest = torch.nn.functional.cosine_similarity(made.flatten(1), (u @ v).flatten(1))
+    assert torch.all(nearest > 0.97)
+
+
+def test_muon_steps_vectors_as_adamw_does_and_goes_downhill_with_matrices() -> None:
+    torch.manual_seed(2)
+    matrix, vector = torch.nn.Parameter(torch.randn(6, 4, 3, 3)), torch.nn.Parameter(torch.randn(5))
+    twin = torch.nn.Parameter(vector.detach().clone())
+    muon = Muon([matrix], [vector], 0.01)
+    adamw = torch.optim.AdamW([twin], lr=0.01, betas=(0.9, 0.99), weight_decay=0.01)
+    before = float(matrix.detach().square().sum())
+    for _ in range(4):
+        for optimizer, losses in (
+            (muon, (matrix.square().sum(), vector.pow(4).sum())),
+            (adamw, (twin.pow(4).sum(),)),
+        ):
+            optimizer.zero_grad()
+            torch.stack(losses).sum().backward()
+            optimizer.step()
+    assert torch.allclose(vector, twin, atol=1e-6)
+    assert float(matrix.detach().square().sum()) < before
 
 
 def test_the_autoencoder_resumes_to_equal_weights(tiny: PocketSdConfig, tmp_path: Path) -> None:
