@@ -1,4 +1,4 @@
-"""Training state on disk as safetensors: modules, averaged weights, the optimizer's moments, and the step;
+"""Training state on disk as safetensors: modules, averaged weights, the optimizers' moments, and the step;
 written atomically, never pickled.
 """
 
@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -36,7 +36,7 @@ def write_checkpoint(
     step: int,
     fingerprint: str,
     modules: Mapping[str, nn.Module],
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[torch.optim.Optimizer],
     average: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Save everything that the next step needs. ``fingerprint`` names the configuration that the state
@@ -45,8 +45,10 @@ def write_checkpoint(
     tensors: dict[str, Tensor] = {}
     for name, module in modules.items():
         tensors |= {f"module.{name}.{key}": value for key, value in module.state_dict().items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{key}": torch.as_tensor(value) for key, value in state.items()}
+    for place, optimizer in enumerate(optimizers):
+        for index, state in optimizer.state_dict()["state"].items():
+            prefix = f"optimizer.{place}.{index}"
+            tensors |= {f"{prefix}.{key}": torch.as_tensor(value) for key, value in state.items()}
     tensors |= {f"average.{key}": value for key, value in (average or {}).items()}
     metadata = {"step": str(step), "fingerprint": fingerprint}
     write_atomically(
@@ -58,7 +60,7 @@ def read_checkpoint(
     path: Path,
     fingerprint: str,
     modules: Mapping[str, nn.Module],
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[torch.optim.Optimizer],
     average: dict[str, Tensor] | None = None,
 ) -> int:
     """Load what :func:`write_checkpoint` saved into the given objects and return its step; 0 when there is no
@@ -81,12 +83,13 @@ def read_checkpoint(
         )
     for name, module in modules.items():
         module.load_state_dict(_under(tensors, f"module.{name}."))
-    groups = optimizer.state_dict()["param_groups"]
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in _under(tensors, "optimizer.").items():
-        index, field = key.split(".", 1)
-        state.setdefault(int(index), {})[field] = value
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    for place, optimizer in enumerate(optimizers):
+        groups = optimizer.state_dict()["param_groups"]
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in _under(tensors, f"optimizer.{place}.").items():
+            index, field = key.split(".", 1)
+            state.setdefault(int(index), {})[field] = value
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
     if average is not None:
         average.update(_under(tensors, "average."))
     return int(metadata["step"])

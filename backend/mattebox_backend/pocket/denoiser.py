@@ -77,7 +77,7 @@ def train_denoiser(
     """Train in ``work``, phase after phase, or go on from the last checkpoint there; returns the averaged
     weights.
 
-    The loss is the error of the predicted velocity (v-prediction), the same weight for every noise level. The
+    The loss is the error of the predicted velocity (v-prediction), the same weight for every sample. The
     error of the noise itself would weigh a clean frame's error by the signal-to-noise ratio, and leave almost
     nothing to the noisiest levels, where so small a latent takes its colours and shapes from the prompt.
     ``on_checkpoint`` gets the step and the averaged models at each checkpoint. Between two runs phases may be
@@ -118,52 +118,54 @@ class _Training:
         before = sum(earlier.steps for earlier in settings.phases[:number])
         modules: dict[str, nn.Module] = {"unet": self.unet, "text": self.text_encoder}
         parameters = [p for module in modules.values() for p in module.parameters()]
-        optimizer = self._optimizer(phase)
+        optimizers = self._optimizers(phase)
         average = _state(modules)
         mark = _fingerprint(config, number)
-        start = read_checkpoint(self.checkpoint(number), mark, modules, optimizer, average)
+        start = read_checkpoint(self.checkpoint(number), mark, modules, optimizers, average)
         signal = build_scheduler().alphas_cumprod
         log = RunLog(self.work / "progress.jsonl", "denoiser", settings.steps)
         losses: list[float] = []
         for step in range(start, phase.steps):
-            rng, generator = (
-                np.random.default_rng((config.seed, 2, step)),
-                step_generator(config.seed, 2, step),
-            )
+            rng = np.random.default_rng((config.seed, 2, step))
+            generator = step_generator(config.seed, 2, step)
             latents, tokens = _batch(self.data, settings, self.empty, rng)
-            levels = _stratified(settings.batch, len(signal), generator)
+            levels = _stratified(settings.batch, len(signal), phase.middle, generator)
             noise = _noise(latents.shape, settings.offset_noise, generator)
             kept = signal[levels].view(-1, 1, 1, 1)
             noisy = kept.sqrt() * latents + (1 - kept).sqrt() * noise
             velocity = kept.sqrt() * noise - (1 - kept).sqrt() * latents
-            for group in optimizer.param_groups:
-                group["lr"] = phase.learning_rate * _rate(step, settings.warmup, phase.steps)
+            rate = phase.learning_rate * _rate(step, settings.warmup, phase.steps)
+            for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+                group["lr"] = rate
             with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
                 context = self.text_encoder(tokens).last_hidden_state
                 predicted = self.unet(noisy, levels, context).sample
             loss = (predicted.float() - velocity).square().mean()
-            optimizer.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
             _update(average, modules, min(settings.ema, (1 + step) / (10 + step)))
             losses.append(loss.item())
             if (step + 1) % REPORT_EVERY == 0 or step == start:
                 log.report(before + step + 1, velocity_error=float(np.mean(losses)))
                 losses.clear()
             if (step + 1) % config.checkpoint_every == 0 or step + 1 == phase.steps:
-                write_checkpoint(self.checkpoint(number), step + 1, mark, modules, optimizer, average)
+                write_checkpoint(self.checkpoint(number), step + 1, mark, modules, optimizers, average)
                 if self.on_checkpoint is not None:
                     self.on_checkpoint(before + step + 1, _averaged(self.unet, self.text_encoder, average))
         return average
 
-    def _optimizer(self, phase: Phase) -> torch.optim.Optimizer:
-        matrices, others = _by_kind(self.unet, self.text_encoder)
+    def _optimizers(self, phase: Phase) -> list[torch.optim.Optimizer]:
+        matrices, others = _split_parameters(self.unet, self.text_encoder)
         if phase.optimizer == "muon":
-            return Muon(matrices, others, phase.learning_rate)
-        return torch.optim.AdamW(
-            [*matrices, *others], lr=phase.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
-        )
+            return [Muon(matrices, phase.learning_rate), _adamw(others, phase.learning_rate)]
+        return [_adamw([*matrices, *others], phase.learning_rate)]
+
+
+def _adamw(parameters: list[nn.Parameter], rate: float) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
 
 
 def _fingerprint(config: PocketSdConfig, number: int) -> str:
@@ -195,22 +197,25 @@ def _noise(shape: torch.Size, offset: float, generator: torch.Generator) -> Tens
     return noise + offset * torch.randn((*shape[:2], 1, 1), generator=generator)
 
 
-def _stratified(batch: int, levels: int, generator: torch.Generator) -> Tensor:
-    """One noise level out of each of ``batch`` equal parts of the schedule: less variance than independent
-    draws.
+def _stratified(batch: int, levels: int, middle: float, generator: torch.Generator) -> Tensor:
+    """One noise level out of each of ``batch`` equally likely parts of the schedule: less variance than
+    independent draws.
     """
-    offsets = torch.rand(batch, generator=generator)
-    return ((torch.arange(batch) + offsets) / batch * levels).long().clamp(max=levels - 1)
+    place = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch
+    place = place + middle * (place - (torch.pi / 2 * place).sin().square())
+    return (place * levels).long().clamp(0, levels - 1)
 
 
 def _rate(step: int, warmup: int, steps: int) -> float:
     return min(1.0, (step + 1) / max(1, warmup)) * max(0.0, 1 - step / steps)
 
 
-def _by_kind(
+def _split_parameters(
     unet: UNet2DConditionModel, text_encoder: CLIPTextModel
 ) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """What goes from features to features inside the denoiser; and its ends, all vectors, and the text."""
+    """The matrices inside the denoiser, which Muon is made for; and its two ends, the vectors, and the text
+    encoder, which it is not.
+    """
     matrices: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     for name, parameter in unet.named_parameters():

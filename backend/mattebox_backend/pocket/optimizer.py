@@ -1,4 +1,4 @@
-"""Muon for the matrices of a network, AdamW for all else (Jordan et al., 2024; Liu et al., 2025).
+"""Muon, the optimizer for the matrices of a network (Jordan et al., 2024; Liu et al., 2025).
 
 `torch.optim.Muon` takes no convolutions, which hold most of a UNet, and one matrix at a time, which on a CPU
 costs more than the step itself.
@@ -16,77 +16,60 @@ from torch import Tensor, nn
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 _ITERATIONS = 5
 _MOMENTUM = 0.95
-_BETAS = (0.9, 0.99)
 _DECAY = 0.01
 
 
 class Muon(torch.optim.Optimizer):
     """Steps of a matrix go along its momentum made orthogonal, so that every direction in it learns at one
-    pace; a convolution counts as the matrix (out, in · height · width).
+    pace; a convolution counts as the matrix (out, in · height · width). Vectors need another optimizer.
 
-    Its steps are scaled to AdamW's usual size (0.2 root mean square), so that one learning rate serves both.
+    Its steps are scaled to AdamW's usual size (0.2 root mean square; Liu et al., eq. 4), so that one learning
+    rate serves both.
     """
 
-    def __init__(self, matrices: Sequence[nn.Parameter], others: Sequence[nn.Parameter], lr: float) -> None:
-        groups = [
-            {"params": list(matrices), "orthogonal": True},
-            {"params": list(others), "orthogonal": False},
-        ]
-        super().__init__(groups, {"lr": lr})
+    def __init__(self, matrices: Sequence[nn.Parameter], lr: float) -> None:
+        super().__init__(matrices, {"lr": lr})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
-        """Take a step along the gradients that are there."""
+    def step(self, closure: Callable[[], float] | None = None) -> Any:
+        """Take a step along the gradients that are there; with a closure, which computes them, its loss is
+        returned.
+        """
+        loss = None
         if closure is not None:
-            raise TypeError("Muon takes no closure; compute the gradients first.")
+            with torch.enable_grad():
+                loss = closure()
         for group in self.param_groups:
-            pairs = [(p, p.grad) for p in group["params"] if p.grad is not None]
-            if pairs:
-                parameters, gradients = (list(column) for column in zip(*pairs, strict=True))
-                torch._foreach_mul_(parameters, 1 - group["lr"] * _DECAY)
-                move = self._orthogonal if group["orthogonal"] else self._adam
-                move(parameters, gradients, group["lr"])
+            learnt = [p for p in group["params"] if p.grad is not None]
+            alike: dict[tuple[int, int], list[nn.Parameter]] = defaultdict(list)
+            for parameter in learnt:
+                rows, columns = sorted(parameter.flatten(1).shape)
+                alike[rows, columns].append(parameter)
+            for parameters in alike.values():
+                self._move(parameters, group["lr"])
+        return loss
 
-    def _orthogonal(self, parameters: list[Tensor], gradients: list[Tensor], lr: float) -> None:
-        alike: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = defaultdict(list)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            state = self.state[parameter]
-            if not state:
-                state["momentum"] = torch.zeros_like(parameter)
-            momentum = state["momentum"].lerp_(gradient, 1 - _MOMENTUM)
-            matrix = gradient.lerp(momentum, _MOMENTUM).flatten(1)
-            rows, columns = sorted(matrix.shape)
-            alike[rows, columns].append((parameter, matrix))
-        for (rows, columns), pairs in alike.items():
-            wide = [matrix if len(matrix) == rows else matrix.T for _, matrix in pairs]
-            turned = orthogonalised(torch.stack(wide)) * (0.2 * columns**0.5)
-            for (parameter, matrix), step in zip(pairs, turned, strict=True):
-                step = step if len(matrix) == rows else step.T
-                parameter.sub_(step.reshape(parameter.shape), alpha=lr)
+    def _move(self, parameters: list[nn.Parameter], lr: float) -> None:
+        """Step parameters whose matrices have one shape, or its transpose, together."""
+        wide = [_wide(self._direction(parameter)) for parameter in parameters]
+        steps = orthogonalised(torch.stack(wide)) * (0.2 * wide[0].shape[1] ** 0.5)
+        for parameter, step in zip(parameters, steps, strict=True):
+            matrix = parameter.flatten(1)
+            step = step if step.shape == matrix.shape else step.T
+            parameter.mul_(1 - lr * _DECAY).sub_(step.reshape(parameter.shape), alpha=lr)
 
-    def _adam(self, parameters: list[Tensor], gradients: list[Tensor], lr: float) -> None:
-        for parameter in parameters:
-            if not self.state[parameter]:
-                self.state[parameter] = {
-                    "step": torch.zeros(()),
-                    "first": torch.zeros_like(parameter),
-                    "second": torch.zeros_like(parameter),
-                }
-        states = [self.state[parameter] for parameter in parameters]
-        firsts, seconds = [s["first"] for s in states], [s["second"] for s in states]
-        torch._foreach_add_([s["step"] for s in states], 1)
-        torch._foreach_lerp_(firsts, gradients, 1 - _BETAS[0])
-        torch._foreach_lerp_(seconds, torch._foreach_mul(gradients, gradients), 1 - _BETAS[1])
-        count = float(states[0]["step"])
-        spread = torch._foreach_sqrt(seconds)
-        torch._foreach_div_(spread, (1 - _BETAS[1] ** count) ** 0.5)
-        torch._foreach_add_(spread, 1e-8)
-        torch._foreach_addcdiv_(parameters, firsts, spread, -lr / (1 - _BETAS[0] ** count))
+    def _direction(self, parameter: nn.Parameter) -> Tensor:
+        """Nesterov's momentum of the gradients, as a matrix."""
+        gradient, state = torch.as_tensor(parameter.grad), self.state[parameter]
+        if not state:
+            state["momentum"] = torch.zeros_like(parameter)
+        momentum = state["momentum"].lerp_(gradient, 1 - _MOMENTUM)
+        return gradient.lerp(momentum, _MOMENTUM).flatten(1)
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:
     """The nearest orthogonal matrices to ``matrices`` (N, rows ≤ columns), float32: their singular values
-    become 0.7 to 1.2, by five Newton–Schulz steps in bfloat16.
+    become 0.7 to 1.2, by five Newton–Schulz steps in bfloat16 (Jordan et al., 2024).
     """
     a, b, c = _QUINTIC
     x: Tensor = matrices.bfloat16()
@@ -95,3 +78,8 @@ def orthogonalised(matrices: Tensor) -> Tensor:
         square = x @ x.mT
         x = a * x + (b * square + c * square @ square) @ x
     return x.float()
+
+
+def _wide(matrix: Tensor) -> Tensor:
+    """The matrix, or its transpose where it has more rows than columns."""
+    return matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T

@@ -54,7 +54,7 @@ def train_vae(config: PocketSdConfig, work: Path) -> AutoencoderKL:
     optimizer = torch.optim.AdamW(vae.parameters(), lr=settings.learning_rate, weight_decay=1e-4)
     mark = fingerprint("vae", config.seed, config.size, settings.model_dump())
     checkpoint = work / "vae.safetensors"
-    start = read_checkpoint(checkpoint, mark, {"vae": vae}, optimizer)
+    start = read_checkpoint(checkpoint, mark, {"vae": vae}, [optimizer])
     pool = (
         _pool(settings.pool, config)
         if start < settings.steps
@@ -82,7 +82,7 @@ def train_vae(config: PocketSdConfig, work: Path) -> AutoencoderKL:
         if (step + 1) % REPORT_EVERY == 0 or step == start:
             log.report(step + 1, loss=loss.item(), psnr=psnr_of(squared.item()), kl=divergence.item())
         if (step + 1) % config.checkpoint_every == 0 or step + 1 == settings.steps:
-            write_checkpoint(checkpoint, step + 1, mark, {"vae": vae}, optimizer)
+            write_checkpoint(checkpoint, step + 1, mark, {"vae": vae}, [optimizer])
     vae.eval().requires_grad_(False)
     normalise_latents(vae, config)
     return vae
