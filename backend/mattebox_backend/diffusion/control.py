@@ -74,7 +74,7 @@ class Branch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """Predicted noise of a step: per branch that it wanted, and the one to follow, all (F, C, h, w)
+    """Predicted noise of a step: per branch that the step asked for, and the one to follow, all (F, C, h, w)
     float32.
     """
 

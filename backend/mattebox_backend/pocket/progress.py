@@ -22,18 +22,18 @@ class RunLog:
     _first_step: int | None = None
 
     def report(self, step: int, **figures: float) -> None:
-        """Say where ``step`` stands, with the rate and the time left."""
+        """Say where ``step`` stands; from the second report on with the rate and the time left."""
         if self._first_step is None:
             self._first_step, self._started = step, time.monotonic()
         done = step - self._first_step
-        rate = (time.monotonic() - self._started) / done if done else float("nan")
-        left = rate * (self.steps - step)
-        line = {"stage": self.stage, "step": step, "of": self.steps, "seconds_per_step": rate, **figures}
+        line = {"stage": self.stage, "step": step, "of": self.steps, **figures}
+        pace = ""
+        if done:
+            rate = (time.monotonic() - self._started) / done
+            line["seconds_per_step"] = rate
+            pace = f"{rate:.3f} s/step  {rate * (self.steps - step) / 60:.1f} min left  "
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with self.file.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
         shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
-        self.console.print(
-            f"{self.stage} {step}/{self.steps}  {rate:.3f} s/step  {left / 60:.1f} min left  {shown}",
-            highlight=False,
-        )
+        self.console.print(f"{self.stage} {step}/{self.steps}  {pace}{shown}", highlight=False)

@@ -40,13 +40,12 @@ class Screen(QObject):
         self._take_frame: tuple[int, NDArray[Any]] | None = None
         self._wanted = 0
 
-    def set_source(self, source: FrameSource | None) -> None:
+    def set_source(self, source: FrameSource) -> None:
         """Shows another clip; its frame source stays its owner's to close."""
         self._source = source
         self._source_frame = None
-        if source is not None:
-            source.frame.connect(lambda index, frame: self._source_arrived(source, index, frame))
-            source.failed.connect(self.source_failed)
+        source.frame.connect(lambda index, frame: self._source_arrived(source, index, frame))
+        source.failed.connect(self.source_failed)
 
     def set_take(self, take: Take | None) -> None:
         """Puts a take before the source; None takes it away."""

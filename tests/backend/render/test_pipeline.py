@@ -175,6 +175,7 @@ def test_every_switch_matters(studio: Any) -> None:
         {"full_frame": False},
         {"blend": False},
         {"guidance": 1.0},
+        {"guidance_window": -19.0},
         {"negative_prompt": "hat"},
         {"window": -19.0},
         {"sizes": 2},

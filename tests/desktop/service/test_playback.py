@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from fractions import Fraction
-
-os.environ["QT_QPA_PLATFORM"] = "offscreen"
 
 import pytest
 from mattebox_desktop.service import playback as module

@@ -1,16 +1,11 @@
-"""The real desktop on Qt's offscreen platform, with a small real clip; a test that leaves something behind
-fails.
-"""
+"""The real desktop, with a small real clip; a test that leaves something behind fails."""
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
-
-os.environ["QT_QPA_PLATFORM"] = "offscreen"
 
 import numpy as np
 import pytest
