@@ -15,7 +15,8 @@ from rich.table import Table
 from mattebox_backend.pocket.checkpoint import write_atomically
 from mattebox_backend.pocket.config import load_config, shipped_config
 from mattebox_backend.pocket.errors import PocketError
-from mattebox_backend.pocket.measure import ModelFigures, load_pocket_sd, measure
+from mattebox_backend.pocket.measure import ModelFigures, measure
+from mattebox_backend.pocket.model import load_pocket_sd
 from mattebox_backend.pocket.run import train_pocket_sd
 
 app = typer.Typer(
@@ -52,7 +53,7 @@ def measure_model(
     folder: Annotated[Path, typer.Argument(help="Model folder in diffusers' layout.")],
     captions: Annotated[int, typer.Option(min=1, help="Unseen captions to measure on.")] = 200,
     steps: Annotated[int, typer.Option(min=1, help="Sampler steps.")] = 30,
-    guidance: Annotated[float, typer.Option(help="Guidance scale.")] = 5.0,
+    guidance: Annotated[float, typer.Option(help="Guidance scale.")] = 7.0,
     json_file: Annotated[Path | None, typer.Option("--json", help="File for the figures.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = min(8, os.cpu_count() or 1),
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +65,17 @@ def build_scheduler() -> DDIMScheduler:
         steps_offset=1,
         prediction_type="v_prediction",
     )
+
+
+def draw_noise(shape: Sequence[int], offset: float, generator: torch.Generator) -> Tensor:
+    """White noise of ``shape`` (N, C, h, w) float32, and with it an offset per channel of deviation
+    ``offset``.
+
+    Without that, the noisiest latents still tell the mean colour of the frame, and the denoiser never learns
+    to take it from the prompt.
+    """
+    noise = torch.randn(shape, generator=generator)
+    return noise + offset * torch.randn((*shape[:2], 1, 1), generator=generator)
 
 
 def train_denoiser(
@@ -130,7 +141,7 @@ class _Training:
             generator = step_generator(config.seed, 2, step)
             latents, tokens = _batch(self.data, settings, self.empty, rng)
             levels = _stratified(settings.batch, len(signal), phase.middle, generator)
-            noise = _noise(latents.shape, settings.offset_noise, generator)
+            noise = draw_noise(latents.shape, settings.offset_noise, generator)
             kept = signal[levels].view(-1, 1, 1, 1)
             noisy = kept.sqrt() * latents + (1 - kept).sqrt() * noise
             velocity = kept.sqrt() * noise - (1 - kept).sqrt() * latents
@@ -185,16 +196,6 @@ def _batch(
     tokens = torch.from_numpy(data.tokens[chosen, forms].astype(np.int64))
     tokens[torch.from_numpy(rng.random(settings.batch) < settings.empty_prompt_share)] = empty
     return latents, tokens
-
-
-def _noise(shape: torch.Size, offset: float, generator: torch.Generator) -> Tensor:
-    """White noise, and with it an offset per channel of deviation ``offset``.
-
-    Without that, the noisiest latents still tell the mean colour of the frame, and the denoiser never learns
-    to take it from the prompt.
-    """
-    noise = torch.randn(shape, generator=generator)
-    return noise + offset * torch.randn((*shape[:2], 1, 1), generator=generator)
 
 
 def _stratified(batch: int, levels: int, middle: float, generator: torch.Generator) -> Tensor:

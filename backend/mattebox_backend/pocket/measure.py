@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import permutations
-from pathlib import Path
 
 import numpy as np
-import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPTextModel, CLIPTokenizer
+from diffusers import AutoencoderKL
 
-from mattebox_backend.pocket.denoiser import TextToLatent
-from mattebox_backend.pocket.errors import PocketError
+from mattebox_backend.pocket.model import PocketSd
 from mattebox_backend.pocket.sampling import sample_frames
 from mattebox_backend.pocket.seeds import MEASURE_SEEDS
 from mattebox_backend.pocket.vae import psnr_of, reconstruct, to_pixels
@@ -48,37 +44,7 @@ class ModelFigures:
         return asdict(self)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PocketSd:
-    """A loaded pocket model."""
-
-    vae: AutoencoderKL
-    tokenizer: CLIPTokenizer
-    models: TextToLatent
-
-
-def load_pocket_sd(folder: Path) -> PocketSd:
-    """Load ``folder`` (diffusers layout) in float32, without network. Raises :class:`PocketError` when it is
-    no such folder.
-    """
-    if not (folder / "model_index.json").is_file():
-        raise PocketError(
-            f"{folder} holds no model_index.json; name a folder that mattebox-train pocket-sd wrote."
-        )
-    local = {"local_files_only": True}
-    return PocketSd(
-        AutoencoderKL.from_pretrained(folder, subfolder="vae", torch_dtype=torch.float32, **local),
-        CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer", **local),
-        TextToLatent(
-            UNet2DConditionModel.from_pretrained(
-                folder, subfolder="unet", torch_dtype=torch.float32, **local
-            ),
-            CLIPTextModel.from_pretrained(folder, subfolder="text_encoder", dtype=torch.float32, **local),
-        ),
-    )
-
-
-def measure(model: PocketSd, captions: int = 200, *, steps: int = 30, guidance: float = 5.0) -> ModelFigures:
+def measure(model: PocketSd, captions: int = 200, *, steps: int = 30, guidance: float = 7.0) -> ModelFigures:
     """Sample one frame per caption of an unseen scene and let the recogniser judge it; send as many unseen
     frames through the VAE.
     """
@@ -88,15 +54,7 @@ def measure(model: PocketSd, captions: int = 200, *, steps: int = 30, guidance: 
     colour = shape = both = count = objects = 0
     for first in range(0, captions, SAMPLE_BATCH):
         batch = slice(first, first + SAMPLE_BATCH)
-        frames = sample_frames(
-            model.vae,
-            model.tokenizer,
-            model.models,
-            prompts[batch],
-            seed=first,
-            steps=steps,
-            guidance=guidance,
-        )
+        frames = sample_frames(model, prompts[batch], seed=first, steps=steps, guidance=guidance)
         for scene, prompt, frame in zip(scenes[batch], prompts[batch], frames, strict=True):
             known = scene.background.colour if "background" in prompt else None
             seen = recognise(frame, known)

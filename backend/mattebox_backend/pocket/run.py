@@ -7,9 +7,7 @@ import subprocess
 from pathlib import Path
 
 import cv2
-from diffusers import AutoencoderKL
 from rich.console import Console
-from transformers import CLIPTokenizer
 
 from mattebox_backend.pocket.card import model_card
 from mattebox_backend.pocket.checkpoint import write_atomically
@@ -17,7 +15,8 @@ from mattebox_backend.pocket.config import PocketSdConfig, method_defaults
 from mattebox_backend.pocket.dataset import latent_set
 from mattebox_backend.pocket.denoiser import TextToLatent, train_denoiser
 from mattebox_backend.pocket.export import export_pocket_sd
-from mattebox_backend.pocket.measure import ModelFigures, PocketSd, measure
+from mattebox_backend.pocket.measure import ModelFigures, measure
+from mattebox_backend.pocket.model import PocketSd
 from mattebox_backend.pocket.sampling import contact_sheet, sample_frames
 from mattebox_backend.pocket.tokenizer import build_tokenizer
 from mattebox_backend.pocket.vae import train_vae
@@ -47,11 +46,11 @@ def train_pocket_sd(
     tokenizer = build_tokenizer(config.text.length)
     vae = train_vae(config, work)
     data = latent_set(config, vae, tokenizer, work)
-    commit = _commit()
+    commit, offset = _commit(), config.denoiser.offset_noise
     notes = {"training.toml": config_text, "mattebox.json": method_defaults()}
 
     def on_checkpoint(step: int, models: TextToLatent) -> None:
-        _write_samples(work / f"samples-{step:06d}.png", vae, tokenizer, models)
+        _write_samples(work / f"samples-{step:06d}.png", PocketSd(vae, tokenizer, models, offset))
         if interim is not None:
             export_pocket_sd(
                 interim,
@@ -63,7 +62,7 @@ def train_pocket_sd(
 
     models = train_denoiser(config, data, tokenizer, work, on_checkpoint)
     console.print(f"Measuring on {captions} unseen captions.", highlight=False)
-    figures = measure(PocketSd(vae, tokenizer, models), captions)
+    figures = measure(PocketSd(vae, tokenizer, models, offset), captions)
     figures_json = json.dumps({"commit": commit, **figures.as_dict()}, indent=1) + "\n"
     write_atomically(work / "figures.json", figures_json.encode())
     export_pocket_sd(
@@ -76,8 +75,8 @@ def train_pocket_sd(
     return figures
 
 
-def _write_samples(path: Path, vae: AutoencoderKL, tokenizer: CLIPTokenizer, models: TextToLatent) -> None:
-    frames = sample_frames(vae, tokenizer, models, SAMPLE_PROMPTS, seed=1, steps=20)
+def _write_samples(path: Path, model: PocketSd) -> None:
+    frames = sample_frames(model, SAMPLE_PROMPTS, seed=1, steps=20)
     encoded = cv2.imencode(".png", cv2.cvtColor(contact_sheet(frames, 4), cv2.COLOR_RGB2BGR))[1]
     write_atomically(path, encoded.tobytes())
 

@@ -8,40 +8,40 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
 from numpy.typing import NDArray
-from transformers import CLIPTokenizer
 
-from mattebox_backend.pocket.denoiser import TextToLatent, build_scheduler
+from mattebox_backend.pocket.denoiser import build_scheduler, draw_noise
+from mattebox_backend.pocket.model import PocketSd
 from mattebox_backend.pocket.text import embed
 
 
 @torch.no_grad()
 def sample_frames(
-    vae: AutoencoderKL,
-    tokenizer: CLIPTokenizer,
-    models: TextToLatent,
+    model: PocketSd,
     prompts: Sequence[str],
     *,
     seed: int,
     steps: int = 25,
-    guidance: float = 5.0,
+    guidance: float = 7.0,
 ) -> NDArray[np.uint8]:
     """One frame per prompt, (N, H, W, 3) uint8 RGB. ``guidance`` is the standard scale s of ``e_u + s (e_c -
-    e_u)``.
+    e_u)``. The noise that it begins with is of the kind that the model was trained on.
     """
     scheduler = build_scheduler()
     scheduler.set_timesteps(steps)
-    size = models.unet.config.sample_size
+    vae, unet, text_encoder = model.vae, model.models.unet, model.models.text_encoder
+    size = unet.config.sample_size
     context = torch.cat(
         [
-            embed(tokenizer, models.text_encoder, [""] * len(prompts)),
-            embed(tokenizer, models.text_encoder, prompts),
+            embed(model.tokenizer, text_encoder, [""] * len(prompts)),
+            embed(model.tokenizer, text_encoder, prompts),
         ]
     )
-    latents = torch.randn((len(prompts), 4, size, size), generator=torch.Generator().manual_seed(seed))
+    latents = draw_noise(
+        (len(prompts), 4, size, size), model.offset_noise, torch.Generator().manual_seed(seed)
+    )
     for level in scheduler.timesteps:
-        noise = models.unet(torch.cat([latents, latents]), level, context).sample
+        noise = unet(torch.cat([latents, latents]), level, context).sample
         without, given = noise.chunk(2)
         latents = scheduler.step(without + guidance * (given - without), level, latents).prev_sample
     pixels = torch.cat(

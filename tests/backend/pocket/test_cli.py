@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mattebox_backend.pocket.cli import app
-from mattebox_backend.pocket.measure import load_pocket_sd
+from mattebox_backend.pocket.model import load_pocket_sd
 from mattebox_backend.pocket.sampling import sample_frames
 from typer.testing import CliRunner
 
@@ -28,7 +28,7 @@ def test_one_command_trains_measures_and_writes_a_folder_that_diffusers_loads(
     assert list((tmp_path / "work").glob("samples-*.png"))
     assert not list(tmp_path.glob(".model*"))
     model = load_pocket_sd(out)
-    frames = sample_frames(model.vae, model.tokenizer, model.models, ["a red star"], seed=0, steps=2)
+    frames = sample_frames(model, ["a red star"], seed=0, steps=2)
     assert frames.shape == (1, 32, 32, 3)
     assert frames.dtype == np.uint8
 
