@@ -21,7 +21,7 @@ measured. It knows six shapes, eight colours, two kinds of parts and four backgr
 | text_encoder | CLIPTextModel, {width} wide, {layers} layers |
 | vae | AutoencoderKL, 8 x 8 pixels to one latent of 4 channels |
 | unet | UNet2DConditionModel, channels {channels}, attention at every level |
-| scheduler | DDIMScheduler, velocity prediction, scaled linear |
+| scheduler | DDIMScheduler, noise prediction, scaled linear |
 
 Made by `mattebox-train pocket-sd` at commit `{commit}` with seed {seed}: {vae_steps} steps for the VAE
 and {steps} at batch {batch} for the denoiser and the text encoder on {frames} rendered frames. The whole
