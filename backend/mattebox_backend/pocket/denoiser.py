@@ -91,9 +91,8 @@ def train_denoiser(
     weights.
 
     The loss is the error of the predicted noise with min-SNR weights (Hang et al., 2023, γ = 5). It leaves
-    little to the noisiest levels, which the error of the velocity would weigh two hundred times as much: a
-    model that decides there what is where lays the frame out anew for every prompt, and an inverted clip
-    loses its objects as soon as its prompt is edited.
+    little to the noisiest levels, which the error of the velocity would weigh two hundred times as much. A
+    model trained on that drew better and edited worse: docs/benchmark.md.
 
     ``on_checkpoint`` gets the step and the averaged models at each checkpoint. Between two runs phases may be
     added, and the steps of the last one may change; everything else must stay.
