@@ -12,31 +12,45 @@ import torch
 from mattebox_backend.diffusion.control import EDIT_BRANCH, Branch, Control, Prediction, Run, Step
 
 UNCONDITIONAL_BRANCH = "unconditional"
+SOURCE_BRANCH = "source"
 
 
 class ClassifierFreeGuidance(Control):
-    """`e_u + scale · (e_c − e_u)`, with `e_u` predicted under the negative prompt.
+    """`e_away + scale · (e_edit − e_away)`, with `e_away` predicted under a text to keep away from.
 
-    text: (L, C) states of the negative prompt. window: guidance points the way while the noise level, as
-    log-SNR felt at 512², is at most this; the details that are decided later need none, and a step without
-    it costs half. A scale of 1 is the edit's own prediction: no branch is run for it.
+    name: of the branch that predicts `e_away`. text: (L, C) its states. above, until: guidance points the way
+    while `above < log-SNR ≤ until`, as felt at 512²; a step that no guidance is for costs half. A scale of 1
+    is the edit's own prediction: no branch is run for it.
+
+    Two of them over neighbouring intervals change what is kept away from: at first the source's prompt, so
+    that what the clip was gives way, then the negative one.
     """
 
-    def __init__(self, scale: float, text: torch.Tensor, window: float = math.inf) -> None:
-        self._scale = scale
+    def __init__(
+        self,
+        name: str,
+        text: torch.Tensor,
+        scale: float,
+        *,
+        above: float = -math.inf,
+        until: float = math.inf,
+    ) -> None:
+        self._name = name
         self._text = text
-        self._window = window
+        self._scale = scale
+        self._above = above
+        self._until = until
 
     def branches(self, run: Run) -> Sequence[Branch]:
         if self._scale == 1:
             return ()
-        return (Branch(UNCONDITIONAL_BRANCH, self._text, wanted=self._guides),)
+        return (Branch(self._name, self._text, wanted=self._guides),)
 
     def _guides(self, step: Step) -> bool:
-        return step.felt_log_snr <= self._window
+        return self._above < step.felt_log_snr <= self._until
 
     def guide(self, prediction: Prediction, step: Step) -> torch.Tensor:
-        unconditional = prediction.branches.get(UNCONDITIONAL_BRANCH)
-        if unconditional is None:
+        away = prediction.branches.get(self._name)
+        if away is None:
             return prediction.noise
-        return unconditional + self._scale * (prediction.branches[EDIT_BRANCH] - unconditional)
+        return away + self._scale * (prediction.branches[EDIT_BRANCH] - away)

@@ -4,12 +4,15 @@ Cross attention (eqs. 2, 3): a token in region k is drawn to the words of region
 Self attention (eqs. 4, 5): a token is drawn to its own region, in every frame, and away from the others; the
 background is a region of its own. Strength: `a = λ·ξ(t)·S` with `ξ(t) = t^exponent` and
 `S = 1 − area(region of the query) / (tokens that the keys span)`, so that small regions are steered harder.
+
+The paper leaves the background to read what it likes, the regions' words too; small models then draw the
+object twice, or beside its region. `LayoutStrength.background` pushes the background away from those words.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -23,26 +26,36 @@ from mattebox_backend.masks import BACKGROUND
 class LayoutStrength:
     """How hard the layout steers, and where.
 
-    cross, self_: λ of the two kinds, in [0, 1]; 0 turns a kind off. window: it steers while the noise
-    level, as log-SNR felt at 512², is at most this. exponent: of ξ(t) = t^exponent; 0 is constant strength.
-    smallest_reduction: it steers where tokens are at least so many times larger than latent cells, along a
-    side. neutral_specials: whether start, end and padding are left alone instead of being pushed away.
+    cross, self_: λ of the two kinds, in [0, 1]; 0 turns a kind off. background: how hard the background's
+    tokens are pushed away from the words of regions, in [0, 1], whatever their area; 0, the paper's, leaves
+    them alone; it needs `cross` above 0. window: it steers while the noise level, as log-SNR felt at 512², is
+    at most this. exponent: of ξ(t) = t^exponent; 0 is constant strength. smallest_reduction: it steers where
+    tokens are at least so many times larger than latent cells, along a side. neutral_specials: whether start,
+    end and padding are left alone instead of being pushed away. token_share: of a token from which the
+    top-most region owns it, in (0, 1].
     """
 
     cross: float
     self_: float
+    background: float
     window: float
     exponent: float
     smallest_reduction: int
     neutral_specials: bool
+    token_share: float
 
 
 class LayoutAttention(Control):
-    """Steers every branch, the unconditional one too: what differs between branches is the text alone."""
+    """Steers every branch, the unconditional one too: what differs between branches is the text alone.
 
-    def __init__(self, text: TextLayout, strength: LayoutStrength) -> None:
+    other_texts: names of branches whose text has words of its own, none of which belongs to a region; their
+    cross attention is left alone.
+    """
+
+    def __init__(self, text: TextLayout, strength: LayoutStrength, other_texts: Collection[str] = ()) -> None:
         self._text = text
         self._strength = strength
+        self._other_texts = frozenset(other_texts)
         self._intensity = 0.0
         self._run: Run | None = None
         self._owners: dict[tuple[int, int], torch.Tensor] = {}
@@ -75,8 +88,18 @@ class LayoutAttention(Control):
         owners = self._owners_of(call)
         if call.site.kind is SiteKind.SELF:
             return (self_modulation(owners, self._regions, self._strength.self_ * self._intensity),)
+        if self._other_texts.issuperset(call.branches):
+            return ()
         relation, key_classes = self._relation_to_words(call)
-        return (cross_modulation(owners, relation, key_classes, self._strength.cross * self._intensity),)
+        cross, background = self._strength.cross, self._strength.background
+        term = cross_modulation(
+            owners, relation, key_classes, cross * self._intensity, background * self._intensity
+        )
+        if self._other_texts.isdisjoint(call.branches):
+            return (term,)
+        laid_out = [name not in self._other_texts for name in call.branches]
+        steered = torch.tensor(laid_out, dtype=term.strength.dtype, device=call.device)
+        return (replace(term, strength=steered.view(-1, 1, 1) * term.strength),)
 
     @property
     def _regions(self) -> int:
@@ -91,8 +114,8 @@ class LayoutAttention(Control):
     def _owners_of(self, call: AttentionCall) -> torch.Tensor:
         """Owners of the tokens of the call's frames: (frames, h·w) int64."""
         if call.grid not in self._owners:
-            owners = torch.from_numpy(self._prepared.regions.owners(*call.grid)).flatten(1)
-            self._owners[call.grid] = owners.to(call.device)
+            owners = self._prepared.regions.owners(*call.grid, self._strength.token_share)
+            self._owners[call.grid] = torch.from_numpy(owners).flatten(1).to(call.device)
         return self._owners[call.grid][call.frames.start : call.frames.stop]
 
     def _relation_to_words(self, call: AttentionCall) -> tuple[torch.Tensor, torch.Tensor]:
@@ -118,19 +141,23 @@ def self_modulation(owners: torch.Tensor, regions: int, weight: float) -> RowExt
 
 
 def cross_modulation(
-    owners: torch.Tensor, relation: torch.Tensor, key_classes: torch.Tensor, weight: float
+    owners: torch.Tensor,
+    relation: torch.Tensor,
+    key_classes: torch.Tensor,
+    weight: float,
+    background_weight: float = 0.0,
 ) -> RowExtremes:
     """Eqs. 2 and 3 for tokens (frames, h·w); `weight` is λ_cross·ξ(t).
 
     relation: (regions + 1, classes) of `word_relation`; key_classes: (L,). The text is read by one frame at
-    a time, so the area of a region is that in the token's own frame, out of h·w. The background's rows are
-    left alone.
+    a time, so the area of a region is that in the token's own frame, out of h·w. The background's rows have
+    `background_weight`, whatever their area.
     """
     frames, tokens = owners.shape
     areas = torch.zeros(frames, len(relation), device=owners.device)
     areas.scatter_add_(1, owners, torch.ones_like(owners, dtype=areas.dtype))
     size_regulation = (1 - areas / tokens).gather(1, owners)
-    strength = weight * torch.where(owners == BACKGROUND, 0.0, size_regulation)
+    strength = torch.where(owners == BACKGROUND, background_weight, weight * size_regulation)
     return RowExtremes(owners.flatten(), key_classes, relation, strength.flatten())
 
 
@@ -141,6 +168,7 @@ def word_relation(
 
     +1 for a region's own words; 0 for the words of what it is a part of, unless they are its own too; −1
     for every other token, start, end and padding included (the paper's choice) unless `neutral_specials`.
+    For the background −1 for the words of regions, 0 for all else: what is left of the prompt is its own.
     """
     relation = torch.full((len(text.words) + 1, text.length), -1, dtype=torch.int8)
     if neutral_specials:
@@ -150,4 +178,5 @@ def word_relation(
             relation[region + 1, list(text.words[parent])] = 0
         relation[region + 1, list(words)] = 1
     relation[BACKGROUND] = 0
+    relation[BACKGROUND, sorted({word for words in text.words for word in words})] = -1
     return relation

@@ -8,9 +8,6 @@ from numpy.typing import NDArray
 
 from mattebox_backend.masks.algebra import Mask
 
-HALF = 0.5
-"""The share of a token from which the top-most region owns it whatever else is there."""
-
 
 def resize_masks(masks: Mask, height: int, width: int) -> Mask:
     """Masks (F, H, W) uint8 at another size, by area: (F, height, width) uint8."""
@@ -35,7 +32,7 @@ def _area_resize(plane: NDArray[np.float32], height: int, width: int) -> NDArray
 
 
 def token_owners(
-    coverage: NDArray[np.float32], visible: NDArray[np.float32], background: int = 0
+    coverage: NDArray[np.float32], visible: NDArray[np.float32], share: float = 0.5, background: int = 0
 ) -> NDArray[np.int64]:
     """Give every token of every frame exactly one owner.
 
@@ -43,7 +40,7 @@ def token_owners(
     first; visible: the same, without what regions above hide. Returns (F, h, w) int64: 0 is the background,
     k + 1 region k.
 
-    The top-most region that covers at least half of a token owns it; else whichever shows most of it, the
+    The top-most region that covers at least `share` of a token owns it; else whichever shows most of it, the
     background included. A region that owns nothing in a frame where it shows gets the token it shows most of.
     """
     rest = np.clip(1 - visible.sum(axis=0), 0, 1)
@@ -51,7 +48,7 @@ def token_owners(
     # The last of equals wins, so that of two equal claims the upper region's counts.
     owners = len(candidates) - 1 - np.argmax(candidates[::-1], axis=0)
     for region, covered in enumerate(coverage):
-        owners[(covered >= HALF) & (visible[region] > 0)] = region + 1
+        owners[(covered >= share) & (visible[region] > 0)] = region + 1
     for region, shown in enumerate(visible):
         _grant_largest_token(owners, shown, region + 1)
     owners[owners == 0] = background

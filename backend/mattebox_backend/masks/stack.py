@@ -43,11 +43,14 @@ class RegionStack:
         """The share of every cell that any region covers: (F, height, width) float32 in [0, 1]."""
         return area_coverage(union(*self.masks), height, width)
 
-    def owners(self, height: int, width: int) -> NDArray[np.int64]:
-        """The owner of every token: (F, height, width) int64, `BACKGROUND` or region index + 1."""
+    def owners(self, height: int, width: int, share: float = 0.5) -> NDArray[np.int64]:
+        """The owner of every token: (F, height, width) int64, `BACKGROUND` or region index + 1.
+
+        share: of a token from which the top-most region owns it, in (0, 1]; see `token_owners`.
+        """
         coverage = np.stack([area_coverage(mask, height, width) for mask in self.masks])
         visible = np.stack([area_coverage(mask, height, width) for mask in self.visible])
-        return token_owners(coverage, visible)
+        return token_owners(coverage, visible, share)
 
     def matte(self, frame: int) -> NDArray[np.float32]:
         """How much of the edit each pixel of a frame shows, every region's feather included: (H, W) in [0,

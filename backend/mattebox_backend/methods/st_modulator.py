@@ -6,7 +6,11 @@ from __future__ import annotations
 
 import torch
 
-from mattebox_backend.controls.guidance import ClassifierFreeGuidance
+from mattebox_backend.controls.guidance import (
+    SOURCE_BRANCH,
+    UNCONDITIONAL_BRANCH,
+    ClassifierFreeGuidance,
+)
 from mattebox_backend.controls.latent_blend import LatentBlend
 from mattebox_backend.controls.layout_attention import LayoutAttention, LayoutStrength
 from mattebox_backend.controls.text_layout import lay_out_text
@@ -22,7 +26,7 @@ def st_modulator(materials: Materials, p: StModulatorParameters) -> torch.Tensor
       1. find each region's words in the global prompt τ_g;
       2. invert the source under its own prompt, and keep the whole trajectory;
       3. sample back down from the noisiest level, under τ_g, with
-         guidance                       e_u + s·(e_c − e_u)
+         guidance                       e_u + s·(e_c − e_u); on request away from the source prompt at first
          layout-guided attention        eqs. 1–5, early on
          latent blend                   eq. 7, at every step.
     """
@@ -30,20 +34,30 @@ def st_modulator(materials: Materials, p: StModulatorParameters) -> torch.Tensor
         materials.backbone, materials.prompt, materials.regions.regions, words_alone=p.words_alone
     )
     negative = materials.backbone.embed(p.negative_prompt)
+    was = materials.backbone.embed(materials.source_prompt)
 
     source = materials.invert(materials.source_prompt, steps=p.steps, full_frame=p.full_frame)
 
     strength = LayoutStrength(
         cross=p.lambda_cross if p.cross else 0.0,
         self_=p.lambda_self if p.self_modulation else 0.0,
+        background=p.lambda_background,
         window=p.window,
         exponent=p.exponent,
         smallest_reduction=p.sizes,
         neutral_specials=p.special_tokens == "neutral",
+        token_share=p.token_share,
     )
     controls: list[Control] = [
-        ClassifierFreeGuidance(p.guidance, negative.states, p.guidance_window),
-        LayoutAttention(words, strength),
+        ClassifierFreeGuidance(SOURCE_BRANCH, was.states, p.source_guidance, until=p.source_window),
+        ClassifierFreeGuidance(
+            UNCONDITIONAL_BRANCH,
+            negative.states,
+            p.guidance,
+            above=p.source_window,
+            until=p.guidance_window,
+        ),
+        LayoutAttention(words, strength, other_texts=[SOURCE_BRANCH]),
     ]
     if p.blend:
         controls.append(LatentBlend())

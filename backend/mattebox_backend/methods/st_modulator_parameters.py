@@ -22,10 +22,28 @@ class StModulatorParameters:
         "log-SNR",
     )
     negative_prompt: str = text("", "What the guidance points away from.")
+    source_guidance: float = number(
+        7.5, 1.0, 50.0, "Scale of the guidance away from the source prompt, in its window; 1 is none."
+    )
+    source_window: float = number(
+        -20.0,
+        -20.0,
+        20.0,
+        "While the noise level is at or below this log-SNR, as felt at 512×512, guidance points away from "
+        "the source prompt instead of the negative one, so that what was there gives way; −20 is never.",
+        "log-SNR",
+    )
     cross: bool = switch(True, "Steer cross attention: each region listens to its own words.")
     self_modulation: bool = switch(True, "Steer self attention: each region looks at itself, in every frame.")
     lambda_cross: float = number(1.0, 0.0, 1.0, "Strength of the steering of cross attention.")
     lambda_self: float = number(0.3, 0.0, 1.0, "Strength of the steering of self attention.")
+    lambda_background: float = number(
+        0.0,
+        0.0,
+        1.0,
+        "How hard the background is pushed away from the regions' words, where cross attention is steered; "
+        "0 leaves it alone.",
+    )
     window: float = number(
         -2.35,
         -20.0,
@@ -47,6 +65,13 @@ class StModulatorParameters:
         "negative",
         ("negative", "neutral"),
         "Start, end and padding of a prompt: pushed away like another region's words, or left alone.",
+    )
+    token_share: float = number(
+        0.5,
+        0.01,
+        1.0,
+        "A token of attention belongs to the top-most region that covers at least this share of it; smaller "
+        "lets regions grow at their edges.",
     )
     words_alone: bool = switch(
         True, "Encode every region's prompt alone, so that it says nothing of the others."

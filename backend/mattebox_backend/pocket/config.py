@@ -43,16 +43,11 @@ class TextConfig(_Section):
 
 
 class Phase(_Section):
-    """A stretch of training with an optimizer of its own; the learning rate falls linearly to 0 over it.
-
-    ``middle`` is how much more often the middle of the noise schedule is drawn than its ends: 0 draws all
-    levels alike (s of mode sampling, Esser et al., 2024, eq. 20).
-    """
+    """A stretch of training with an optimizer of its own; the learning rate falls linearly to 0 over it."""
 
     optimizer: Literal["adamw", "muon"] = "muon"
     steps: int = Field(default=9000, gt=0)
     learning_rate: float = Field(default=1.5e-3, gt=0)
-    middle: float = Field(default=0.0, ge=0, le=1.7)
 
 
 class DenoiserConfig(_Section):

@@ -80,6 +80,14 @@ def draw_noise(shape: Sequence[int], offset: float, generator: torch.Generator) 
     return noise + offset * torch.randn((*shape[:2], 1, 1), generator=generator)
 
 
+def min_snr_weight(kept: Tensor) -> Tensor:
+    """`min(SNR, γ) / SNR`, the weight of an error of the noise where the share `kept` (ᾱ) of the signal's
+    variance is left (Hang et al., 2023, eq. 8).
+    """
+    ratio = kept / (1 - kept)
+    return ratio.clamp(max=SNR_LIMIT) / ratio
+
+
 def train_denoiser(
     config: PocketSdConfig,
     data: LatentSet,
@@ -140,21 +148,20 @@ class _Training:
         log = RunLog(self.work / "progress.jsonl", "denoiser", settings.steps)
         losses: list[float] = []
         for step in range(start, phase.steps):
-            rng = np.random.default_rng((config.seed, 2, step))
-            generator = step_generator(config.seed, 2, step)
+            rng = np.random.default_rng((config.seed, 2, before + step))
+            generator = step_generator(config.seed, 2, before + step)
             latents, tokens = _batch(self.data, settings, self.empty, rng)
-            levels = _stratified(settings.batch, len(signal), phase.middle, generator)
+            levels = _stratified(settings.batch, len(signal), generator)
             noise = draw_noise(latents.shape, settings.offset_noise, generator)
             kept = signal[levels].view(-1, 1, 1, 1)
             noisy = kept.sqrt() * latents + (1 - kept).sqrt() * noise
-            weight = (SNR_LIMIT * (1 - kept) / kept).clamp(max=1)
             rate = phase.learning_rate * _rate(step, settings.warmup, phase.steps)
             for group in (group for optimizer in optimizers for group in optimizer.param_groups):
                 group["lr"] = rate
             with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
                 context = self.text_encoder(tokens).last_hidden_state
                 predicted = self.unet(noisy, levels, context).sample
-            loss = (weight * (predicted.float() - noise).square()).mean()
+            loss = (min_snr_weight(kept) * (predicted.float() - noise).square()).mean()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             for optimizer in optimizers:
@@ -201,13 +208,12 @@ def _batch(
     return latents, tokens
 
 
-def _stratified(batch: int, levels: int, middle: float, generator: torch.Generator) -> Tensor:
+def _stratified(batch: int, levels: int, generator: torch.Generator) -> Tensor:
     """One noise level out of each of ``batch`` equally likely parts of the schedule: less variance than
     independent draws.
     """
     place = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch
-    place = place + middle * (place - (torch.pi / 2 * place).sin().square())
-    return (place * levels).long().clamp(0, levels - 1)
+    return (place * levels).long().clamp(max=levels - 1)  # rounding may have reached the end
 
 
 def _rate(step: int, warmup: int, steps: int) -> float:

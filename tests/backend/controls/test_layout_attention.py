@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mattebox_backend.attention import AttentionCall, AttentionSite, RowExtremes, SiteKind
+from mattebox_backend.attention import AttentionCall, AttentionSite, RowExtremes, SiteKind, attend
 from mattebox_backend.controls.layout_attention import (
     LayoutAttention,
     LayoutStrength,
@@ -24,7 +24,16 @@ from mattebox_backend.masks import stack_regions
 
 # Two frames of 2×2 tokens: region 1 owns one token of frame 0 and two of frame 1, region 2 one of each.
 OWNERS = torch.tensor([[1, 2, 0, 0], [1, 1, 2, 0]])
-STRENGTH = LayoutStrength(1.0, 0.3, window=0.0, exponent=5.0, smallest_reduction=2, neutral_specials=False)
+STRENGTH = LayoutStrength(
+    cross=1.0,
+    self_=0.3,
+    background=0.0,
+    window=0.0,
+    exponent=5.0,
+    smallest_reduction=2,
+    neutral_specials=False,
+    token_share=0.5,
+)
 
 
 def layout() -> TextLayout:
@@ -58,9 +67,22 @@ def test_cross_size_regulation_divides_by_the_tokens_of_the_frame() -> None:
 
 def test_rows_of_the_background_are_left_alone_in_cross_attention() -> None:
     relation = word_relation(layout(), ((), ()), neutral_specials=False)
-    assert (relation[0] == 0).all()
     term = cross_modulation(OWNERS, relation, torch.arange(8), 1.0)
     assert (term.strength[OWNERS.flatten() == 0] == 0).all()
+    assert term.folds
+
+
+def test_the_background_can_be_pushed_from_the_words_of_regions_alone() -> None:
+    relation = word_relation(layout(), ((), ()), neutral_specials=False)
+    assert relation[0].tolist() == [0, -1, -1, -1, 0, -1, 0, 0]
+    term = cross_modulation(OWNERS, relation, torch.arange(8), 1.0, background_weight=0.5)
+    assert term.strength.tolist() == [0.75, 0.75, 0.5, 0.5, 0.5, 0.5, 0.75, 0.5]
+    query, key, value = (torch.randn(1, 1, 8, 4, dtype=torch.float64, generator=seeded(n)) for n in range(3))
+    attended = attend(query, key, value, [term])
+    logits = (query[0, 0, 2] @ key[0, 0].T) / 2
+    pushed = [1, 2, 3, 5]
+    logits[pushed] -= 0.5 * (logits[pushed] - logits.min())
+    torch.testing.assert_close(attended[0, 0, 2], logits.softmax(0) @ value[0, 0], atol=1e-6, rtol=1e-6)
 
 
 def test_a_region_is_drawn_to_its_words_and_pushed_from_everything_else() -> None:
@@ -85,6 +107,10 @@ def test_words_that_two_regions_share_belong_to_both() -> None:
     relation = word_relation(shared, ((), ()), neutral_specials=False)
     assert relation[1, 1:4].tolist() == [1, 1, -1]
     assert relation[2, 1:4].tolist() == [-1, 1, 1]
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
 def run_of(backbone: Any) -> Run:
@@ -146,6 +172,41 @@ def test_it_acts_within_the_window_only_and_fades_with_time(backbone: Any) -> No
     assert isinstance(faded, RowExtremes)
     torch.testing.assert_close(faded.strength, full.strength * 0.5**5)
     control.close()
+
+
+def test_the_share_of_a_token_from_which_a_region_owns_it_can_be_set(backbone: Any) -> None:
+    """The first region ends at column 20: a quarter into the second token of 16 pixels."""
+    for share, owned in ((0.5, 4), (0.2, 8)):
+        control = LayoutAttention(layout(), replace(STRENGTH, token_share=share, exponent=0.0))
+        control.prepare(run_of(backbone))
+        control.before_step(torch.empty(0), step(felt=-1.0, time=1.0))
+        site = next(site for site in sites_of(backbone, control) if site.kind is SiteKind.SELF)
+        (term,) = control.terms(call_of(site))
+        assert isinstance(term, RowExtremes)
+        assert int((term.query_classes == 1).sum()) == owned
+        control.close()
+
+
+def test_the_cross_attention_of_a_branch_with_another_text_is_left_alone(backbone: Any) -> None:
+    """Its words lie elsewhere; its self attention is steered like every other branch's."""
+    wide = replace(layout(), states=torch.zeros(24, 32), specials=(0, *range(6, 24)))
+    latents = torch.randn(1, 1, 4, 8, 8, generator=seeded(0)).expand(2, -1, -1, -1, -1)
+    text = backbone.embed("a red circle").states.expand(2, -1, -1)
+
+    def predicted(self_: float) -> torch.Tensor:
+        strength = replace(STRENGTH, exponent=0.0, self_=self_)
+        control = LayoutAttention(wide, strength, other_texts=["source"])
+        control.prepare(run_of(backbone))
+        control.before_step(latents[0], step(felt=-1.0, time=1.0))
+        result: torch.Tensor = backbone.predict(latents, 500, text, ["edit", "source"])
+        control.close()
+        return result
+
+    plain = backbone.predict(latents, 500, text, ["edit", "source"])
+    cross_alone = predicted(0.0)
+    torch.testing.assert_close(cross_alone[1], plain[1])
+    assert not torch.allclose(cross_alone[0], plain[0], atol=1e-4)
+    assert not torch.allclose(predicted(0.3)[1], plain[1], atol=1e-4)
 
 
 def test_both_branches_are_steered(backbone: Any) -> None:

@@ -123,7 +123,7 @@ def test_outside_the_regions_each_level_is_the_inverted_latent_of_that_level(
     blend, states = LatentBlend(), Forgetful()
     text = backbone.embed("a blue square").states
     empty = backbone.embed("").states
-    result = sample(run, text, [ClassifierFreeGuidance(5.0, empty), blend], states, nothing)
+    result = sample(run, text, [ClassifierFreeGuidance("away", empty, 5.0), blend], states, nothing)
     for state in states.states:
         level = trajectory.level(STEPS - state.done, backbone.device)
         assert torch.equal(state.latents[..., 4:], level[..., 4:]), "blended with the noise of another level"
@@ -152,12 +152,12 @@ def test_guidance_is_the_standard_formula_and_the_negative_prompt_reaches_the_mo
     sample(
         run_of(backbone, trajectory),
         text,
-        [ClassifierFreeGuidance(3.0, negative), recorder],
+        [ClassifierFreeGuidance("away", negative, 3.0), recorder],
         Forgetful(),
         nothing,
     )
     _, first = recorder.seen[0]
-    conditional, unconditional = first.branches["edit"], first.branches["unconditional"]
+    conditional, unconditional = first.branches["edit"], first.branches["away"]
     torch.testing.assert_close(first.noise, unconditional + 3.0 * (conditional - unconditional))
     latents = trajectory.level(STEPS, backbone.device).unsqueeze(0)
     alone = backbone.predict(latents, grid.timesteps[-1], negative.unsqueeze(0), ["negative"])[0]
@@ -168,12 +168,30 @@ def test_past_its_window_guidance_asks_for_nothing(backbone: Any) -> None:
     trajectory = Trajectory(np.random.default_rng(0).normal(size=(STEPS + 1, 2, 4, 8, 8)).astype(np.float16))
     text, negative = backbone.embed("a red circle").states, backbone.embed("").states
     levels = [step.felt_log_snr for step in steps_of(backbone.schedule.grid(STEPS), 8, 8)]
-    guidance, recorder = ClassifierFreeGuidance(3.0, negative, window=levels[2]), Recorder()
+    guidance, recorder = ClassifierFreeGuidance("away", negative, 3.0, until=levels[2]), Recorder()
     sample(run_of(backbone, trajectory), text, [guidance, recorder], Forgetful(), nothing)
-    guided = ["unconditional" in prediction.branches for _, prediction in recorder.seen]
+    guided = ["away" in prediction.branches for _, prediction in recorder.seen]
     assert guided == [True, True, True, False, False, False]
     for _, prediction in recorder.seen[3:]:
         assert torch.equal(prediction.noise, prediction.branches["edit"])
+
+
+def test_two_guidances_over_neighbouring_intervals_take_turns(backbone: Any) -> None:
+    trajectory = Trajectory(np.random.default_rng(0).normal(size=(STEPS + 1, 2, 4, 8, 8)).astype(np.float16))
+    text, empty = backbone.embed("a red circle").states, backbone.embed("").states
+    source = backbone.embed("a green hat").states
+    level = steps_of(backbone.schedule.grid(STEPS), 8, 8)[1].felt_log_snr
+    early = ClassifierFreeGuidance("source", source, 2.0, until=level)
+    late = ClassifierFreeGuidance("empty", empty, 5.0, above=level)
+    recorder = Recorder()
+    sample(run_of(backbone, trajectory), text, [early, late, recorder], Forgetful(), nothing)
+    assert [sorted(prediction.branches) for _, prediction in recorder.seen] == (
+        [["edit", "source"]] * 2 + [["edit", "empty"]] * (STEPS - 2)
+    )
+    for _, prediction in recorder.seen:
+        away, scale = ("source", 2.0) if "source" in prediction.branches else ("empty", 5.0)
+        edit, other = prediction.branches["edit"], prediction.branches[away]
+        torch.testing.assert_close(prediction.noise, other + scale * (edit - other))
 
 
 def test_controls_are_closed_whatever_happens(backbone: Any, inverted: Any) -> None:

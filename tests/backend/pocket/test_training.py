@@ -7,7 +7,13 @@ import pytest
 import torch
 from mattebox_backend.pocket.config import Phase, PocketSdConfig
 from mattebox_backend.pocket.dataset import LatentSet, latent_set
-from mattebox_backend.pocket.denoiser import TextToLatent, _stratified, train_denoiser
+from mattebox_backend.pocket.denoiser import (
+    TextToLatent,
+    _stratified,
+    draw_noise,
+    min_snr_weight,
+    train_denoiser,
+)
 from mattebox_backend.pocket.errors import UnusableCheckpoint
 from mattebox_backend.pocket.optimizer import Muon, orthogonalised
 from mattebox_backend.pocket.seeds import VAE_SEEDS
@@ -88,18 +94,26 @@ def test_a_phase_can_be_added_to_a_finished_training(
     assert second.optimizer == "muon"
 
 
-def test_noise_levels_are_drawn_alike_or_more_often_from_the_middle() -> None:
+def test_every_batch_has_a_noise_level_out_of_each_part_of_the_schedule() -> None:
     generator = torch.Generator().manual_seed(1)
-    alike = _stratified(20_000, 1000, 0.0, generator)
-    middle = _stratified(20_000, 1000, 0.8, generator)
-    for levels in (alike, middle):
-        assert levels.min() == 0
-        assert levels.max() == 999
-    shares = [torch.histc(levels.float(), 50, 0, 1000) / 400 for levels in (alike, middle)]
-    assert torch.allclose(shares[0], torch.ones(50), atol=0.02)
-    assert torch.allclose(shares[1], shares[1].flip(0), atol=0.05)
-    assert shares[1][0] == pytest.approx(1 / 1.8, abs=0.03)  # 1 / (1 + s) at the ends
-    assert shares[1][24] == pytest.approx(1 / (1 - 0.8 * (torch.pi / 2 - 1)), abs=0.05)
+    drawn = torch.stack([_stratified(10, 1000, generator) for _ in range(500)])
+    assert torch.equal(drawn // 100, torch.arange(10).expand(500, 10))
+    assert drawn.min() == 0
+    assert drawn.max() == 999
+
+
+def test_noise_has_an_offset_per_channel_of_the_asked_deviation() -> None:
+    shape = (200, 4, 16, 16)
+    white, offset = (draw_noise(shape, share, torch.Generator().manual_seed(3)) for share in (0.0, 0.5))
+    difference = offset - white
+    assert torch.allclose(difference, difference[..., :1, :1].expand(shape), atol=1e-6)
+    assert difference[..., 0, 0].std() == pytest.approx(0.5, rel=0.06)
+    assert white.std() == pytest.approx(1.0, rel=0.01)
+
+
+def test_an_error_weighs_less_where_there_is_more_signal_than_five_times_the_noise() -> None:
+    kept = torch.tensor([1e-4, 0.5, 5 / 6, 0.9, 0.999], dtype=torch.float64)
+    assert min_snr_weight(kept).tolist() == pytest.approx([1, 1, 1, 5 / 9, 5 / 999])
 
 
 def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
