@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import jsonschema
 import pytest
@@ -19,7 +20,7 @@ from mattebox_proto.editfile import (
     schema,
     to_toml,
 )
-from mattebox_proto.editfile.spec import METHODS
+from mattebox_proto.editfile.spec import Method
 from mattebox_proto.errors import InvalidEditFile
 
 ROOT = Path(__file__).parents[2]
@@ -60,6 +61,9 @@ def test_keyframes_references_and_parameters_are_read() -> None:
     ("text", "said"),
     [
         ('metod = "x"\n' + HEAD + REGION + BOX, "unknown key 'metod'; did you mean 'method'?"),
+        ("strength = 0.5\n" + HEAD + REGION + BOX, "unknown key 'strength'; valid keys are format, source"),
+        ("int = 1\n" + HEAD + REGION + BOX, "unknown key 'int'; valid keys are"),
+        (HEAD + REGION + BOX + "floating = 1\n", "unknown key 'floating' of region 'cat'"),
         ('prompt_source = "x"\n' + HEAD + REGION + BOX, "did you mean 'source_prompt'?"),
         (
             HEAD + REGION + BOX + "fether = 3\n",
@@ -109,6 +113,8 @@ def test_keyframes_references_and_parameters_are_read() -> None:
             "x in .params. = .1. is not true or false, a number or a text",
         ),
         (HEAD + REGION + BOX + "[params]\nx = inf\n", "x in .params. = inf"),
+        (HEAD + REGION + BOX + "[params]\nstrength = [1]\n", "strength in .params. = .1. is not"),
+        (HEAD + REGION + BOX + "[params]\nint = [1]\n", "int in .params. = .1. is not"),
     ],
 )
 def test_a_fault_is_one_sentence_that_names_the_key(text: str, said: str) -> None:
@@ -179,7 +185,7 @@ edits = st.builds(
     source=names,
     prompt=names,
     source_prompt=texts,
-    method=st.sampled_from(METHODS),
+    method=st.sampled_from(get_args(Method)),
     seed=st.integers(0, 2**63 - 1),
     range=st.none() | st.tuples(st.integers(0, 10), st.integers(11, 20)),
     regions=st.lists(regions, min_size=1, max_size=3, unique_by=lambda region: region.name),
@@ -203,6 +209,17 @@ def test_saving_replaces_the_file_and_leaves_nothing_beside_it(tmp_path: Path) -
     save(edit, path)
     assert load(path) == edit
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_saved_file_has_the_mode_of_the_one_it_replaces_or_of_any_new_file(tmp_path: Path) -> None:
+    edit = read(HEAD + REGION + BOX)
+    path, plain = tmp_path / "e.toml", tmp_path / "plain.txt"
+    plain.write_text("what the umask allows")
+    save(edit, path)
+    assert path.stat().st_mode == plain.stat().st_mode
+    path.chmod(0o640)
+    save(edit, path)
+    assert path.stat().st_mode & 0o777 == 0o640
 
 
 def test_the_committed_schema_is_the_codes() -> None:

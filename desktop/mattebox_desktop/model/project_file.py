@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mattebox_proto.atomic_file import replacing
 from PIL import Image
 from pydantic import ValidationError
 
-from mattebox_desktop.model.atomic_file import replacing
 from mattebox_desktop.model.errors import MaskSizeError, ModelError, ProjectFileError
 from mattebox_desktop.model.history import History
 from mattebox_desktop.model.mask_track import Mask

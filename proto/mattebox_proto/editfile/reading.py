@@ -80,19 +80,28 @@ def _language(path: Path) -> str:
 def _deepest(faults: Sequence[ErrorDetails]) -> ErrorDetails:
     """The first fault; of a value that fits none of several forms, the form that it came closest to."""
     first = faults[0]
-    key = _path(first["loc"])
-    same = [fault for fault in faults if _path(fault["loc"])[:3] == key[:3]]
-    return max(same, key=lambda fault: len(_path(fault["loc"])))
+    key = _path(first)
+    same = [fault for fault in faults if _path(fault)[:3] == key[:3]]
+    return max(same, key=lambda fault: len(_path(fault)))
 
 
-def _path(location: Sequence[str | int]) -> tuple[str | int, ...]:
+def _path(fault: ErrorDetails) -> tuple[str | int, ...]:
     """The keys as they stand in the file: without the names that pydantic gives to the forms of a union."""
-    forms = ("tuple[", "list[", "constrained-", "function-", "bool", "int", "float", "str")
-    return tuple(part for part in location if isinstance(part, int) or not part.startswith(forms))
+    location = fault["loc"]
+    # Keys that the file made up may be named like a form: an unknown one, and one of [params].
+    own = {len(location) - 1} if fault["type"] == "extra_forbidden" else set()
+    if location[:1] == ("params",):
+        own.add(1)
+    return tuple(part for place, part in enumerate(location) if place in own or not _is_form(part))
+
+
+def _is_form(part: str | int) -> bool:
+    words, beginnings = ("bool", "int", "float", "str"), ("tuple[", "list[", "constrained-", "function-")
+    return isinstance(part, str) and (part in words or part.startswith(beginnings))
 
 
 def _sentence(name: str, fault: ErrorDetails, content: Mapping[str, Any]) -> str:
-    path = _path(fault["loc"])
+    path = _path(fault)
     where, key = _where(path, content), str(path[-1]) if path else ""
     given = fault["input"]
     context = fault.get("ctx", {})

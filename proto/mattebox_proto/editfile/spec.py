@@ -7,7 +7,6 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-METHODS = ("st-modulator", "reatco", "videodirector", "mask-lora", "roi-aware", "custom")
 FRAME_NUMBER = re.compile(r"%(0\d+)?d")
 
 Number = Annotated[float, Field(allow_inf_nan=False, strict=True)]
@@ -15,6 +14,7 @@ Four = tuple[Number, Number, Number, Number]
 FrameIndex = Annotated[int, Field(ge=0, strict=True)]
 Pixels = Annotated[int, Field(ge=0, le=16384, strict=True)]
 Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
+Method = Literal["st-modulator", "reatco", "videodirector", "mask-lora", "roi-aware", "custom"]
 Value = Annotated[bool, Field(strict=True)] | Annotated[int, Field(strict=True)] | Number | str
 
 
@@ -119,9 +119,7 @@ class EditFile(_Table):
     )
     prompt: Text = Field(description="What the edited video shows.")
     source_prompt: str = Field(default="", description="What the source shows.")
-    method: Literal["st-modulator", "reatco", "videodirector", "mask-lora", "roi-aware", "custom"] = Field(
-        default="st-modulator", description="The editing method."
-    )
+    method: Method = Field(default="st-modulator", description="The editing method.")
     backbone: Text = Field(
         default="pocket-sd", description="The model: pocket-sd, a folder in diffusers layout, or a hub id."
     )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mattebox_proto.atomic_file import replacing
 from mattebox_proto.editfile.spec import EditFile
 
 _BARE = re.compile(r"^[A-Za-z0-9_-]+$")
@@ -30,16 +29,8 @@ def to_toml(edit: EditFile) -> str:
 
 def save(edit: EditFile, path: Path) -> None:
     """Replaces the file in one step: a reader sees the old one or the new one."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(to_toml(edit))
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with replacing(path) as file:
+        file.write(to_toml(edit).encode())
 
 
 def _pairs(table: Mapping[str, Any]) -> list[str]:
