@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mattebox_backend.errors import InvalidSettings, MatteboxError
+from mattebox_backend.errors import DeviceError, InvalidSettings, MatteboxError
 
 app = typer.Typer(
     name="mattebox_backend", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
@@ -50,7 +50,7 @@ def serve(
         serve_until_stopped(options, idle_exit=idle_exit, say=typer.echo)
     except MatteboxError as error:
         typer.echo(str(error), err=True)
-        raise typer.Exit(2 if isinstance(error, InvalidSettings) else 1) from error
+        raise typer.Exit(2 if isinstance(error, InvalidSettings | DeviceError) else 1) from error
 
 
 @app.command(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import resource
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+import psutil
 
 from mattebox_backend.errors import DeviceError
 
@@ -116,6 +117,8 @@ def peak_memory_mb(device: Device) -> float:
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 1024
+    import resource  # not on Windows
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / _MEBIBYTE if sys.platform == "darwin" else peak / 1024
 
@@ -126,8 +129,14 @@ def free_memory_mb(device: Device) -> float:
         import torch
 
         return torch.cuda.mem_get_info(device.torch)[0] / _MEBIBYTE
-    if sys.platform == "linux":
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) / 1024
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / _MEBIBYTE
+    return float(psutil.virtual_memory().available) / _MEBIBYTE
+
+
+@cache
+def total_memory_mb(device: Device) -> float:
+    """The memory in MiB that `device` has, whoever uses it."""
+    if device.kind == "cuda":
+        import torch
+
+        return float(torch.cuda.get_device_properties(device.torch).total_memory) / _MEBIBYTE
+    return float(psutil.virtual_memory().total) / _MEBIBYTE

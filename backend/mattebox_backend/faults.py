@@ -12,6 +12,7 @@ from mattebox_proto.errors import InvalidMessage
 
 from mattebox_backend.errors import BadMedia, DiskFull, MatteboxError, OutOfMemory
 
+_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -67,7 +68,11 @@ def _without_room(error: BaseException) -> bool:
 
 def _is_device_memory(error: BaseException) -> bool:
     torch = sys.modules.get("torch")  # not imported for this: without torch, no error of torch's
-    return torch is not None and isinstance(error, torch.OutOfMemoryError)
+    if torch is None:
+        return False
+    # Only CUDA has a type for it; the CPU's allocator and Apple's say it in a RuntimeError.
+    said = isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
+    return said or isinstance(error, torch.OutOfMemoryError)
 
 
 def _first_line(error: BaseException) -> str:

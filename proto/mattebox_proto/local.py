@@ -67,7 +67,25 @@ def connect(
         card = ensure(device=device, idle_exit=idle_exit, timeout=timeout, waiting=waiting)
         return Endpoint(card.address, card.token)
 
-    return Client.connect(endpoint(), renew=endpoint)
+    client = Client.connect(endpoint(), renew=endpoint)
+    try:
+        _require_device(client, device)
+    except BaseException:
+        client.close()
+        raise
+    return client
+
+
+def _require_device(client: Client, device: str) -> None:
+    """A backend that chose its device by itself says "auto" on its card: ask what it chose."""
+    if device in ("", "auto"):
+        return
+    running = client.info().device
+    if device not in (running, running.partition(":")[0]):
+        raise InvalidRequest(
+            f"The running backend uses the device {running}, not {device}. "
+            "Stop it with `mattebox serve --stop`, or leave --device out."
+        )
 
 
 def ensure(
@@ -85,11 +103,6 @@ def ensure(
             card = find(where)  # another process may have started it while this one waited
             if card is None:
                 return _start(where, device, idle_exit, timeout, waiting)
-    if device not in ("", "auto") and card.device and not card.device.startswith(device):
-        raise InvalidRequest(
-            f"The running backend uses the device {card.device}, not {device}. "
-            "Stop it with `mattebox serve --stop`, or leave --device out."
-        )
     return card
 
 
@@ -105,7 +118,6 @@ def _start(
             "The backend's packages are not installed here (torch is missing): install "
             "`mattebox[backend]`, or name a backend on another machine with --backend."
         )
-    where.backend_file.unlink(missing_ok=True)
     command = [sys.executable, "-P", "-m", "mattebox_backend", "serve", "--idle-exit", f"{idle_exit:g}"]
     if device:
         command += ["--device", device]
@@ -165,14 +177,15 @@ def _await_card(
         status = process.poll()
         if status is not None:
             tail = _tail(where.backend_log, begins)
+            if status == 2:  # what it was asked for cannot be: no log is needed to see why
+                raise InvalidRequest(_last_line(tail))
             raise BackendNotStarted(
                 f"The backend ended at its start (status {status}): {_last_line(tail)} "
                 f"Its log: {where.backend_log}.",
                 tail,
             )
         if waited > timeout:
-            if card is not None:
-                remove_card(where.backend_file, card.pid)
+            remove_card(where.backend_file, process.pid)
             raise BackendNotStarted(
                 f"The backend did not answer within {timeout:g} s of its start. "
                 f"Its log: {where.backend_log}.",

@@ -33,6 +33,8 @@ with open(here.run / "starts", "a") as starts:
 mode = os.environ["STAND_IN"]
 if mode == "die":
     print("loading"); sys.exit("The GPU driver is too old; update it")
+if mode == "refuse":
+    print("The device 'mps' is not here."); sys.exit(2)
 if mode == "hang":
     time.sleep(20); sys.exit()
 time.sleep(float(mode))
@@ -40,6 +42,8 @@ done = threading.Event()
 class System(system_pb2_grpc.SystemServicer):
     def Handshake(self, request, context):
         return system_pb2.HandshakeResponse(backend_version="0", contract=CONTRACT, compatible=True)
+    def GetInfo(self, request, context):
+        return system_pb2.Info(device="cuda:1")
     def Shutdown(self, request, context):
         done.set()
         return system_pb2.ShutdownResponse()
@@ -53,7 +57,7 @@ port = server.add_insecure_port(address)
 server.start()
 if not address.startswith("unix"):
     address = f"127.0.0.1:{port}"
-write_card(here.backend_file, BackendCard(address, "token", os.getpid(), "0", CONTRACT, time.time(), "cpu"))
+write_card(here.backend_file, BackendCard(address, "token", os.getpid(), "0", CONTRACT, time.time(), "auto"))
 done.wait(20)
 server.stop(0).wait()
 remove_card(here.backend_file, os.getpid())
@@ -90,12 +94,12 @@ def starts() -> list[str]:
 def test_a_backend_is_started_once_and_then_shared(home: Path) -> None:
     assert local.find() is None
     waits: list[float] = []
-    with local.connect(idle_exit=33, device="cpu", waiting=waits.append) as first, local.connect() as second:
+    with local.connect(idle_exit=33, device="cuda", waiting=waits.append) as first, local.connect() as second:
         assert first.address == second.address
         card = local.find()
         assert card is not None
         assert card.pid != os.getpid()
-    assert starts() == ["serve --idle-exit 33 --device cpu"]
+    assert starts() == ["serve --idle-exit 33 --device cuda"]
     assert waits == sorted(waits)
     assert waits
 
@@ -196,10 +200,35 @@ def test_a_client_finds_the_backend_that_replaced_its_own(home: Path) -> None:
 
 
 def test_another_device_than_the_running_backends_is_refused(home: Path) -> None:
-    local.ensure(device="cpu")
-    local.ensure(device="auto")
-    with pytest.raises(InvalidRequest, match="uses the device cpu, not cuda"):
-        local.ensure(device="cuda")
+    for fitting in ("", "auto", "cuda", "cuda:1"):
+        local.connect(device=fitting).close()
+    for other in ("cpu", "cuda:10"):
+        with pytest.raises(InvalidRequest, match=f"uses the device cuda:1, not {other}"):
+            local.connect(device=other)
+    assert len(starts()) == 1
+
+
+def test_a_backend_that_refuses_what_it_is_asked_for_says_so_without_a_log(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAND_IN", "refuse")
+    with pytest.raises(InvalidRequest, match=r"^The device 'mps' is not here\.$"):
+        local.connect(device="mps")
+
+
+def test_the_card_of_a_backend_that_is_alive_but_slow_is_left_in_place(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = local.ensure()
+    os.kill(card.pid, signal.SIGSTOP)
+    try:
+        monkeypatch.setenv("STAND_IN", "die")
+        with pytest.raises(BackendNotStarted):
+            local.ensure()
+        assert read_card(folders().backend_file) == card
+    finally:
+        os.kill(card.pid, signal.SIGCONT)
+    assert local.find() == card
 
 
 def test_without_the_backends_packages_the_remedy_is_named(

@@ -68,9 +68,9 @@ class Comparison:
         return self.ours.seconds / self.naive.seconds
 
     @property
-    def memory_ratio(self) -> float:
-        """Our peak memory as a share of the naive form's."""
-        return self.ours.peak_mb / self.naive.peak_mb
+    def memory_ratio(self) -> float | None:
+        """Our peak memory as a share of the naive form's; None where that is too little to be seen."""
+        return self.ours.peak_mb / self.naive.peak_mb if self.naive.peak_mb else None
 
     def to_json(self) -> dict[str, object]:
         """The figures and both ratios."""

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeGuard
 
 from mattebox_backend.errors import ModelRefused, UnknownModel
 
@@ -52,7 +53,7 @@ class ModelFolder:
             return {}
         content = _read_json(file)
         methods = content.get("methods")
-        if content.get("version") != 1 or not isinstance(methods, dict):
+        if content.get("version") != 1 or not _are_defaults(methods):
             raise ModelRefused(
                 f"{file} is not a version 1 file with methods; remove it to use the methods' defaults."
             )
@@ -93,6 +94,13 @@ class ModelFolder:
                     for part in _content(file):
                         digest.update(part)
         return digest.hexdigest()
+
+
+def _are_defaults(methods: object) -> TypeGuard[dict[str, dict[str, ParameterValue]]]:
+    return isinstance(methods, dict) and all(
+        isinstance(params, dict) and all(isinstance(value, ParameterValue) for value in params.values())
+        for params in methods.values()
+    )
 
 
 def _content(file: Path) -> Iterator[bytes]:

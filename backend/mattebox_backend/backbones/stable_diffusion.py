@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +25,7 @@ from mattebox_backend.attention import AttentionSite, SiteKind, Switchboard
 from mattebox_backend.attention.switchboard import SiteProcessor
 from mattebox_backend.backbones.folder import ModelFolder, ParameterValue
 from mattebox_backend.backbones.protocol import TextEmbedding, WorkingSize
-from mattebox_backend.device import Device, free_memory_mb
+from mattebox_backend.device import Device, total_memory_mb
 from mattebox_backend.diffusion.schedule import NoiseSchedule
 from mattebox_backend.errors import InvalidEdit, ModelRefused
 
@@ -68,9 +69,11 @@ class StableDiffusion:
         unet = _load(folder, "unet", device, UNet2DConditionModel.from_pretrained, "torch_dtype")
         vae = _load(folder, "vae", device, AutoencoderKL.from_pretrained, "torch_dtype")
         text_encoder = _load(folder, "text_encoder", device, CLIPTextModel.from_pretrained, "dtype")
-        tokenizer = CLIPTokenizer.from_pretrained(folder.path / "tokenizer")
-        scheduler = DDIMScheduler.from_config(DDIMScheduler.load_config(folder.path, subfolder="scheduler"))
-        schedule = NoiseSchedule.of(scheduler)
+        with _refusing(folder, "tokenizer"):
+            tokenizer = CLIPTokenizer.from_pretrained(folder.path / "tokenizer", local_files_only=True)
+        with _refusing(folder, "scheduler"):
+            config = DDIMScheduler.load_config(folder.path, subfolder="scheduler", local_files_only=True)
+            schedule = NoiseSchedule.of(DDIMScheduler.from_config(config))
         identity = folder.identity(_COMPONENTS)
         defaults = folder.defaults()
         return cls(folder.name, identity, device, defaults, schedule, unet, vae, text_encoder, tokenizer)
@@ -189,8 +192,8 @@ class StableDiffusion:
         cells = latents.numel() // latents.shape[2]
         values = cells * int(self.unet.config.block_out_channels[0]) * _ACTIVATIONS_PER_CHANNEL
         needed_mb = values * self.device.dtype.itemsize / (1 << 20)
-        # Asking the system takes longer than a small model's forward pass: ask only when it could matter.
-        return needed_mb < 512 or needed_mb < 0.6 * free_memory_mb(self.device)
+        # Together and one by one they round differently, so this must not hang on what else is running.
+        return needed_mb < 0.4 * total_memory_mb(self.device)
 
 
 def _check_family(folder: ModelFolder) -> None:
@@ -198,12 +201,24 @@ def _check_family(folder: ModelFolder) -> None:
         raise ModelRefused(
             f"The model {folder.name} has no unet folder; only Stable Diffusion 1.5's class is known."
         )
-    kind = folder.config("unet").get("_class_name")
-    encoder = folder.config("text_encoder").get("architectures")
+    unet, text, vae = (folder.config(component) for component in ("unet", "text_encoder", "vae"))
+    kind, encoder = unet.get("_class_name"), text.get("architectures")
     if kind != "UNet2DConditionModel" or encoder not in (["CLIPTextModel"], None):
         raise ModelRefused(
             f"The model {folder.name} is a {kind} under {encoder}; only UNet2DConditionModel under "
             "CLIPTextModel (Stable Diffusion 1.5's class) is known."
+        )
+    channels, latent_channels = unet.get("in_channels", 4), vae.get("latent_channels", 4)
+    if channels != latent_channels:
+        raise ModelRefused(
+            f"The UNet of the model {folder.name} takes {channels} channels and its latents have "
+            f"{latent_channels}; models for inpainting are not known, use one that paints whole pictures."
+        )
+    width, context = text.get("hidden_size"), unet.get("cross_attention_dim")
+    if unet.get("addition_embed_type") or (isinstance(context, int) and context != width):
+        raise ModelRefused(
+            f"The UNet of the model {folder.name} reads more than its one text encoder gives (Stable "
+            "Diffusion XL does); use a model of Stable Diffusion 1.5's class."
         )
 
 
@@ -212,7 +227,7 @@ def _load(
 ) -> Any:
     """One component, from safetensors and nothing else, ready to run."""
     variant = folder.variant(component)
-    try:
+    with _refusing(folder, component):
         module = load(
             folder.path / component,
             use_safetensors=True,
@@ -220,15 +235,22 @@ def _load(
             local_files_only=True,
             **{dtype_name: device.dtype},
         )
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelRefused(
-            f"The {component} of the model {folder.name} cannot be loaded ({reason}); fetch the model again."
-        ) from error
     module.requires_grad_(False)
     # Convolutions run faster on pixels whose channels lie side by side.
     layout = torch.contiguous_format if device.kind == "mps" else torch.channels_last
     return module.to(device.torch, memory_format=layout).eval()
+
+
+@contextmanager
+def _refusing(folder: ModelFolder, component: str) -> Iterator[None]:
+    """Within the block, whatever a missing or damaged file makes its library raise is `ModelRefused`."""
+    try:
+        yield
+    except (OSError, ValueError, TypeError, RuntimeError, KeyError, SafetensorError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelRefused(
+            f"The {component} of the model {folder.name} cannot be loaded ({reason}); fetch the model again."
+        ) from error
 
 
 def _find_sites(unet: Any) -> tuple[AttentionSite, ...]:

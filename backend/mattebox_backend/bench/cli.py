@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from mattebox_media import MediaError
+from mattebox_proto.errors import KINDS
 from mattebox_proto.paths import folders
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -18,7 +19,7 @@ from mattebox_backend.bench.errors import BenchError
 from mattebox_backend.bench.running import ABLATIONS, BenchRun, ParamValue, run_tasks
 from mattebox_backend.bench.summary import plot, summarise, summary_to_json, table
 from mattebox_backend.bench.tasks import Level, load_tasks
-from mattebox_backend.errors import InvalidEdit, MatteboxError
+from mattebox_backend.errors import MatteboxError
 from mattebox_backend.pocket.checkpoint import write_atomically
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Benchmarks: edits, attention.")
@@ -70,9 +71,8 @@ def edits(
         Console().print(table(summary, f"{method} on {backbone}, {len(chosen)} tasks: mean [95 % interval]"))
         if picture is not None:
             plot(summary, picture)
-    except (MatteboxError, MediaError) as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(2 if isinstance(error, InvalidEdit | BenchError) else 1) from error
+    except (MatteboxError, MediaError, OSError) as error:
+        raise _failed(error) from error
 
 
 @app.command("attention")
@@ -88,9 +88,10 @@ def attention(
     try:
         with Console(stderr=True).status("Measuring both forms, each in a process of its own…"):
             found = compare(Problem(frames=frames, side=side, heads=heads))
-    except MatteboxError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from error
+        if json_file is not None:
+            write_atomically(json_file, (json.dumps(found.to_json(), indent=1) + "\n").encode())
+    except (MatteboxError, OSError) as error:
+        raise _failed(error) from error
     made = Table(
         "form", "seconds", "memory, MiB", title=f"{frames} frames of {side}×{side} tokens, {heads} heads"
     )
@@ -99,8 +100,18 @@ def attention(
     console = Console()
     console.print(made)
     console.print(f"largest difference {found.largest_difference:.1e}", highlight=False)
-    if json_file is not None:
-        write_atomically(json_file, (json.dumps(found.to_json(), indent=1) + "\n").encode())
+
+
+def _failed(error: Exception) -> typer.Exit:
+    """Says what is wrong; the exit code is that of every other command."""
+    if isinstance(error, OSError):
+        typer.echo(
+            f"{error.filename or 'The results'} cannot be written or read: {error.strerror}.", err=True
+        )
+        return typer.Exit(1)
+    typer.echo(str(error), err=True)
+    kind = error.kind if isinstance(error, MatteboxError) else "bad-media"
+    return typer.Exit(2 if KINDS[kind].usage else 1)
 
 
 def _run_with_bar(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,9 +18,10 @@ from numpy.typing import NDArray
 
 from mattebox_backend.bench.errors import UnusableResults
 from mattebox_backend.bench.judging import judge
-from mattebox_backend.bench.tasks import Task
+from mattebox_backend.bench.tasks import Task, load_tasks, tasks_to_json
 from mattebox_backend.device import Device, choose_device
 from mattebox_backend.edit import Edit, Region
+from mattebox_backend.methods import find_method
 from mattebox_backend.models.registry import ModelRegistry
 from mattebox_backend.pocket.checkpoint import write_atomically
 from mattebox_backend.render import RenderPaths, Stage, render
@@ -38,7 +40,7 @@ ABLATIONS: Final[dict[str, dict[str, dict[str, ParamValue]]]] = {
 }
 """For each method, its variants and the parameters that make them; the full method is named last."""
 
-RESULTS_VERSION: Final = 1
+RESULTS_VERSION: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +54,6 @@ class BenchRun:
     params: Mapping[str, ParamValue]
     device: str
     work: Path
-
-    @property
-    def key(self) -> dict[str, Any]:
-        """What the figures depend on, beside task and variant."""
-        return {
-            "method": self.method,
-            "backbone": self.backbone,
-            "params": dict(self.params),
-            "device": self.device,
-        }
 
 
 class Silent:
@@ -87,9 +79,9 @@ def run_tasks(
     ``on_done`` gets the variant, the task and its figures. Raises :class:`UnusableResults` when ``results``
     belongs to another run.
     """
-    data = _resume(results, run)
     device = choose_device(run.device)
     models = ModelRegistry()
+    data = _resume(results, _key(run, models, device))
     for task in tasks:
         for variant, extra in variants.items():
             done = data["variants"].setdefault(variant, {"params": {**run.params, **extra}, "tasks": {}})
@@ -102,6 +94,22 @@ def run_tasks(
     return data
 
 
+def _key(run: BenchRun, models: ModelRegistry, device: Device) -> dict[str, Any]:
+    """What the figures depend on, beside task and variant: with other weights, other defaults or another list
+    of tasks, earlier figures are those of another run.
+    """
+    method = find_method(run.method)
+    backbone = models.load(run.backbone, device)
+    return {
+        "method": run.method,
+        "backbone": run.backbone,
+        "weights": backbone.identity,
+        "params": asdict(method.parse(run.params, backbone.defaults.get(run.method))),
+        "device": device.name,
+        "tasks": hashlib.sha256(tasks_to_json(load_tasks()).encode()).hexdigest(),
+    }
+
+
 def build_edit(task: Task, clip: Path, method: str, backbone: str, params: Mapping[str, ParamValue]) -> Edit:
     """The edit that ``task`` asks for, of its source clip at ``clip``."""
     regions = tuple(
@@ -110,7 +118,7 @@ def build_edit(task: Task, clip: Path, method: str, backbone: str, params: Mappi
     )
     return Edit(
         clip=clip,
-        clip_hash=hashlib.sha256(task.source.frames.tobytes()).hexdigest(),
+        clip_hash=_content_hash(task),
         start=0,
         stop=task.scene.frames,
         prompt=task.prompt,
@@ -125,12 +133,16 @@ def build_edit(task: Task, clip: Path, method: str, backbone: str, params: Mappi
 
 
 def write_source(task: Task, folder: Path) -> Path:
-    """The source clip of ``task`` as lossless video in ``folder``."""
-    path = folder / f"{task.name}.mkv"
+    """The source clip of ``task`` as lossless video in ``folder``, named by its content."""
+    path = folder / f"{task.name}-{_content_hash(task)[:12]}.mkv"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         write_clip(path, iter(task.source.frames), fps=Fraction(12))
     return path
+
+
+def _content_hash(task: Task) -> str:
+    return hashlib.sha256(task.source.frames.tobytes()).hexdigest()
 
 
 def _run_task(
@@ -143,17 +155,17 @@ def _run_task(
 ) -> dict[str, Any]:
     clip = write_source(task, run.work / "clips")
     edit = build_edit(task, clip, run.method, run.backbone, params)
-    paths = RenderPaths(
-        run.work / "inversions", run.work / "checkpoints" / f"{task.name}-{edit.content_hash()[:16]}"
-    )
     collected: list[Frame] = []
 
     def keep(frames: Iterator[Frame]) -> None:
         collected.extend(frames)
 
-    began = time.perf_counter()
-    report = render(edit, models=models, device=device, paths=paths, monitor=Silent(), write=keep)
-    seconds = time.perf_counter() - began
+    # A checkpoint that a run before this one left would make the render seem to take no time.
+    with tempfile.TemporaryDirectory(prefix="mattebox-bench-") as checkpoint:
+        paths = RenderPaths(run.work / "inversions", Path(checkpoint))
+        began = time.perf_counter()
+        report = render(edit, models=models, device=device, paths=paths, monitor=Silent(), write=keep)
+        seconds = time.perf_counter() - began
     frames = np.stack([np.asarray(frame, np.uint8)[..., :3] for frame in collected])
     shown = run.work / "results" / variant
     shown.mkdir(parents=True, exist_ok=True)
@@ -168,8 +180,8 @@ def _run_task(
     }
 
 
-def _resume(results: Path, run: BenchRun) -> dict[str, Any]:
-    fresh: dict[str, Any] = {"version": RESULTS_VERSION, "run": run.key, "variants": {}}
+def _resume(results: Path, key: Mapping[str, Any]) -> dict[str, Any]:
+    fresh: dict[str, Any] = {"version": RESULTS_VERSION, "run": dict(key), "variants": {}}
     if not results.exists():
         return fresh
     try:
@@ -178,8 +190,9 @@ def _resume(results: Path, run: BenchRun) -> dict[str, Any]:
         raise UnusableResults(
             f"The results {results} cannot be read ({error}); name another file."
         ) from error
-    if not isinstance(data, dict) or data.get("run") != run.key or data.get("version") != RESULTS_VERSION:
+    if not isinstance(data, dict) or data.get("run") != key or data.get("version") != RESULTS_VERSION:
         raise UnusableResults(
-            f"The results {results} belong to another run (method, backbone, params or device); name another."
+            f"The results {results} belong to another run (method, weights, parameters, device or tasks); "
+            "name another file."
         )
     return data

@@ -32,7 +32,7 @@ class LayoutStrength:
     at most this. exponent: of ξ(t) = t^exponent; 0 is constant strength. smallest_reduction: it steers where
     tokens are at least so many times larger than latent cells, along a side. neutral_specials: whether start,
     end and padding are left alone instead of being pushed away. token_share: of a token from which the
-    top-most region owns it, in (0, 1].
+    background leaves it to a region, in (0, ½].
     """
 
     cross: float

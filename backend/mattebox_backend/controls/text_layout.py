@@ -77,10 +77,9 @@ def lay_out_text(
 
 def _encode_alone(backbone: Backbone, region_prompt: str, phrase: str, count: int) -> torch.Tensor:
     """States (count, C) of a phrase of a region's prompt, read without the rest of the global prompt."""
-    inside = _places(backbone, region_prompt, phrase)
-    source, place = (region_prompt, inside[0]) if inside else (phrase, None)
-    alone = backbone.embed(source)
-    tokens = list(place) if place is not None else list(range(len(alone.words)))
+    inside = [place for place in _places(backbone, region_prompt, phrase) if len(place) >= count]
+    alone = backbone.embed(region_prompt if inside else phrase)
+    tokens = inside[0] if inside else range(len(alone.words))
     # An article that only one of the two has: the phrase's own last words are what counts.
     return alone.states[[alone.first + index for index in tokens][-count:]]
 

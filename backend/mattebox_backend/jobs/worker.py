@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
+import sqlite3
 import threading
 import time
 import traceback
@@ -105,7 +107,10 @@ class Worker(threading.Thread):
             f"job {job.id} “{job.title}”" + (f", picked up again ({job.resumes})" if job.resumes else "")
         )
         ending = self._outcome(job, log)
-        self._engine.release()
+        try:
+            self._engine.release()
+        except Exception:  # a device that has failed; the job's own ending is what counts
+            _log.exception("the device's memory could not be given back")
         self._queue.previews.forget(job.id)
         if not ending.goes_on:
             # Before the ending is recorded: on a full disk this makes the room for it.
@@ -131,12 +136,12 @@ class Worker(threading.Thread):
         return _Ending("done", lambda: self._store.finish(job.id, take=job.id))
 
     def _record(self, ending: _Ending) -> None:
-        """Writes how the job ended; on a full disk again and again, until there is room or an end."""
+        """Writes how the job ended, again and again until it succeeds or the backend ends."""
         while True:
             try:
                 ending.record()
-            except DiskFull as error:
-                _log.warning("%s", error)
+            except (DiskFull, sqlite3.OperationalError) as error:
+                _log.warning("the end of a job could not be recorded yet: %s", error)
                 if self._stopping.wait(_PATIENCE):
                     return
             else:
@@ -173,9 +178,9 @@ class Worker(threading.Thread):
             )
             _require_all_frames(draft, edit)
             draft.commit(_take(job, edit, clip, message), edit, {**report, "take": job.id})
-        if (
-            not report.get("inversion_cached") and not job.resumes
-        ):  # else what was skipped would count as quick
+        if report.get("inversion_cached") or job.resumes:
+            return  # what was skipped would count as quick
+        with contextlib.suppress(DiskFull):  # the take is there; the next estimate is a little worse
             self._store.remember_stage_seconds(recipe, estimate.seconds)
 
 

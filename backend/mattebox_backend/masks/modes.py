@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from mattebox_backend.edit import MaskMode
 from mattebox_backend.masks.algebra import Mask, hard
 
+_SMALL = 12
+
 
 def shape_mask(mask: Mask, mode: MaskMode, dilation: int = 0) -> Mask:
     """One frame's mask in the shape that `mode` asks for.
@@ -28,11 +30,19 @@ def shape_mask(mask: Mask, mode: MaskMode, dilation: int = 0) -> Mask:
 
 
 def grow(mask: Mask, pixels: int) -> Mask:
-    """The mask widened by a disc of `pixels` radius; soft edges keep their ramp."""
+    """The mask widened by a disc of `pixels` radius. Soft edges keep their ramp where the radius is small,
+    and end in one of a pixel where it is wide.
+    """
     if pixels <= 0:
         return mask
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * pixels + 1, 2 * pixels + 1))
-    return np.asarray(cv2.dilate(mask, disc), np.uint8)
+    if pixels <= _SMALL:
+        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * pixels + 1, 2 * pixels + 1))
+        return np.asarray(cv2.dilate(mask, disc), np.uint8)
+    if not hard(mask).any():
+        return mask
+    # A wide disc takes its whole area per pixel to dilate with, the distance the same for every radius.
+    away = cv2.distanceTransform(1 - hard(mask), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.maximum(mask, np.clip((pixels + 1 - away) * 255, 0, 255).astype(np.uint8))
 
 
 def _cover_components(mask: Mask, draw: object) -> Mask:

@@ -32,7 +32,7 @@ def _area_resize(plane: NDArray[np.float32], height: int, width: int) -> NDArray
 
 
 def token_owners(
-    coverage: NDArray[np.float32], visible: NDArray[np.float32], share: float = 0.5, background: int = 0
+    coverage: NDArray[np.float32], visible: NDArray[np.float32], share: float = 0.5
 ) -> NDArray[np.int64]:
     """Give every token of every frame exactly one owner.
 
@@ -40,18 +40,20 @@ def token_owners(
     first; visible: the same, without what regions above hide. Returns (F, h, w) int64: 0 is the background,
     k + 1 region k.
 
-    The top-most region that covers at least `share` of a token owns it; else whichever shows most of it, the
-    background included. A region that owns nothing in a frame where it shows gets the token it shows most of.
+    The top-most region that covers at least half of a token owns it; else whichever shows most of it. The
+    background gives way to the region that shows most of a token when that is `share` (in (0, ½]) of it.
+    A region that owns nothing in a frame where it shows gets the token it shows most of.
     """
     rest = np.clip(1 - visible.sum(axis=0), 0, 1)
     candidates = np.concatenate([rest[None], visible])
     # The last of equals wins, so that of two equal claims the upper region's counts.
     owners = len(candidates) - 1 - np.argmax(candidates[::-1], axis=0)
     for region, covered in enumerate(coverage):
-        owners[(covered >= share) & (visible[region] > 0)] = region + 1
+        owners[(covered >= 0.5) & (visible[region] > 0)] = region + 1
+    shown_most = len(visible) - np.argmax(visible[::-1], axis=0)
+    owners = np.where((owners == 0) & (visible.max(axis=0) >= share), shown_most, owners)
     for region, shown in enumerate(visible):
         _grant_largest_token(owners, shown, region + 1)
-    owners[owners == 0] = background
     return np.asarray(owners, np.int64)
 
 

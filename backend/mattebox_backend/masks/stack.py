@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mattebox_backend.edit import Region
+from mattebox_backend.edit import MaskMode, Region
 from mattebox_backend.masks.algebra import Mask, hard, subtract, union
 from mattebox_backend.masks.feather import matte
 from mattebox_backend.masks.modes import shape_mask
@@ -41,12 +41,13 @@ class RegionStack:
 
     def coverage(self, height: int, width: int) -> NDArray[np.float32]:
         """The share of every cell that any region covers: (F, height, width) float32 in [0, 1]."""
-        return area_coverage(union(*self.masks), height, width)
+        frames = zip(*self.masks, strict=True)
+        return np.concatenate([area_coverage(union(*masks)[None], height, width) for masks in frames])
 
     def owners(self, height: int, width: int, share: float = 0.5) -> NDArray[np.int64]:
         """The owner of every token: (F, height, width) int64, `BACKGROUND` or region index + 1.
 
-        share: of a token from which the top-most region owns it, in (0, 1]; see `token_owners`.
+        share: of a token from which the background leaves it to a region, in (0, ½]; see `token_owners`.
         """
         coverage = np.stack([area_coverage(mask, height, width) for mask in self.masks])
         visible = np.stack([area_coverage(mask, height, width) for mask in self.visible])
@@ -60,20 +61,21 @@ class RegionStack:
         return np.asarray(np.maximum.reduce(mattes), np.float32)
 
 
-def stack_regions(regions: Sequence[Region]) -> RegionStack:
+def stack_regions(
+    regions: Sequence[Region], progress: Callable[[int, int], None] = lambda done, of: None
+) -> RegionStack:
     """Order regions by `order` (of equals the later is on top), shape their masks, and find parts of others.
 
-    regions: at least one, all with masks of one shape (F, H, W).
+    regions: at least one, all with masks of one shape (F, H, W). progress(done, of): told after each frame of
+    each region; may raise to stop.
     """
     ordered = tuple(sorted(regions, key=lambda region: region.order))
+    frames = len(ordered[0].masks)
     masks = tuple(
-        np.stack([shape_mask(mask, region.mode, region.dilation) for mask in region.masks])
-        for region in ordered
+        _shaped(region, lambda done, before=place * frames: progress(before + done, len(ordered) * frames))
+        for place, region in enumerate(ordered)
     )
-    visible = tuple(
-        subtract(mask, *masks[index + 1 :]) if index + 1 < len(masks) else mask
-        for index, mask in enumerate(masks)
-    )
+    visible = tuple(_uncovered(mask, masks[index + 1 :]) for index, mask in enumerate(masks))
     parents = tuple(
         tuple(below for below in range(index) if _is_part(masks[index], masks[below]))
         for index in range(len(masks))
@@ -81,7 +83,32 @@ def stack_regions(regions: Sequence[Region]) -> RegionStack:
     return RegionStack(ordered, masks, visible, parents)
 
 
-def _is_part(mask: Mask, other: Mask) -> bool:
-    inner, outer = hard(mask), hard(other)
-    area = int(inner.sum())
-    return 0 < area < int(outer.sum()) and int((inner & outer).sum()) >= _NESTED_SHARE * area
+def _shaped(region: Region, progress: Callable[[int], None]) -> Mask:
+    """The region's masks in the shape that its mode asks for; the very array where that is as drawn."""
+    if region.mode is MaskMode.TIGHT:
+        return region.masks
+    shaped = np.empty_like(region.masks)
+    for frame, mask in enumerate(region.masks):
+        shaped[frame] = shape_mask(mask, region.mode, region.dilation)
+        progress(frame + 1)
+    return shaped
+
+
+def _uncovered(masks: Mask, above: Sequence[Mask]) -> Mask:
+    """What of the masks no mask above hides."""
+    if not above:
+        return masks
+    uncovered = np.empty_like(masks)
+    for frame, mask in enumerate(masks):
+        uncovered[frame] = subtract(mask, *(other[frame] for other in above))
+    return uncovered
+
+
+def _is_part(masks: Mask, others: Mask) -> bool:
+    area = outer_area = shared = 0
+    for mask, other in zip(masks, others, strict=True):
+        inner, outer = hard(mask), hard(other)
+        area += int(inner.sum())
+        outer_area += int(outer.sum())
+        shared += int((inner & outer).sum())
+    return 0 < area < outer_area and shared >= _NESTED_SHARE * area

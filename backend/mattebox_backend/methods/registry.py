@@ -26,10 +26,13 @@ class MethodDescription:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A method of this version: its description, and the dataclass of its parameters."""
+    """A method of this version: its description, the dataclass of its parameters, and whether it makes use
+    of references.
+    """
 
     description: MethodDescription
     parameters: type[Any]
+    takes_references: bool = False
 
     def parse(
         self,

@@ -4,6 +4,8 @@ time.
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from mattebox_backend.controls.guidance import (
@@ -16,7 +18,7 @@ from mattebox_backend.controls.layout_attention import LayoutAttention, LayoutSt
 from mattebox_backend.controls.text_layout import lay_out_text
 from mattebox_backend.diffusion.control import Control
 from mattebox_backend.methods.materials import Materials
-from mattebox_backend.methods.st_modulator_parameters import StModulatorParameters
+from mattebox_backend.methods.st_modulator_parameters import NEVER, StModulatorParameters
 
 
 def st_modulator(materials: Materials, p: StModulatorParameters) -> torch.Tensor:
@@ -35,6 +37,8 @@ def st_modulator(materials: Materials, p: StModulatorParameters) -> torch.Tensor
     )
     negative = materials.backbone.embed(p.negative_prompt)
     was = materials.backbone.embed(materials.source_prompt)
+    away_from_source = materials.source_prompt.strip() and p.source_guidance > 1 and p.source_window > NEVER
+    turn = min(p.source_window, p.guidance_window) if away_from_source else -math.inf
 
     source = materials.invert(materials.source_prompt, steps=p.steps, full_frame=p.full_frame)
 
@@ -49,12 +53,12 @@ def st_modulator(materials: Materials, p: StModulatorParameters) -> torch.Tensor
         token_share=p.token_share,
     )
     controls: list[Control] = [
-        ClassifierFreeGuidance(SOURCE_BRANCH, was.states, p.source_guidance, until=p.source_window),
+        ClassifierFreeGuidance(SOURCE_BRANCH, was.states, p.source_guidance, until=turn),
         ClassifierFreeGuidance(
             UNCONDITIONAL_BRANCH,
             negative.states,
             p.guidance,
-            above=p.source_window,
+            above=turn,
             until=p.guidance_window,
         ),
         LayoutAttention(words, strength, other_texts=[SOURCE_BRANCH]),

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from mattebox_backend.methods.parameters import choice, integer, number, switch, text
 
+NEVER = -20.0
+"""A noise level below all others, in log-SNR."""
+
 
 @dataclass(frozen=True, slots=True)
 class StModulatorParameters:
@@ -23,11 +26,11 @@ class StModulatorParameters:
     )
     negative_prompt: str = text("", "What the guidance points away from.")
     source_guidance: float = number(
-        7.5, 1.0, 50.0, "Scale of the guidance away from the source prompt, in its window; 1 is none."
+        7.5, 1.0, 50.0, "Scale of the guidance away from the source prompt, in its window; 1 turns it off."
     )
     source_window: float = number(
-        -20.0,
-        -20.0,
+        NEVER,
+        NEVER,
         20.0,
         "While the noise level is at or below this log-SNR, as felt at 512×512, guidance points away from "
         "the source prompt instead of the negative one, so that what was there gives way; −20 is never.",
@@ -69,9 +72,8 @@ class StModulatorParameters:
     token_share: float = number(
         0.5,
         0.01,
-        1.0,
-        "A token of attention belongs to the top-most region that covers at least this share of it; smaller "
-        "lets regions grow at their edges.",
+        0.5,
+        "The background leaves a token of attention to a region that covers at least this share of it.",
     )
     words_alone: bool = switch(
         True, "Encode every region's prompt alone, so that it says nothing of the others."

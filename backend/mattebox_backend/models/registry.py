@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mattebox_backend.errors import UnknownModel
+from mattebox_backend.backbones.folder import ModelFolder, ParameterValue
+from mattebox_backend.errors import ModelRefused, UnknownModel
 
 if TYPE_CHECKING:
     from mattebox_backend.backbones.protocol import Backbone
     from mattebox_backend.device import Device
 
 _INDEX = "model_index.json"
+_LOADABLE = "StableDiffusionPipeline"
 _FAMILIES = {
-    "StableDiffusionPipeline": "stable-diffusion",
+    _LOADABLE: "stable-diffusion",
     "StableDiffusionInpaintPipeline": "stable-diffusion-inpaint",
     "AnimateDiffPipeline": "animatediff",
     "WanImageToVideoPipeline": "wan-image-to-video",
@@ -27,13 +29,16 @@ _FAMILIES = {
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """id: what an edit calls it. location: its folder. available: it can be loaded now; note says why not."""
+    """id: what an edit calls it. location: its folder. available: it can be loaded now; note says why not.
+    defaults: the parameters per method that it does best with.
+    """
 
     id: str
     family: str
     location: str
     available: bool
     note: str = ""
+    defaults: Mapping[str, Mapping[str, ParameterValue]] = field(default_factory=dict)
 
 
 class ModelRegistry:
@@ -135,8 +140,13 @@ def _entry(name: str, folder: Path) -> ModelEntry:
         pipeline = _pipeline(folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
         return ModelEntry(name, "", str(folder), False, f"{folder / _INDEX} cannot be read ({error})")
-    note = _fault(folder)
-    return ModelEntry(name, _FAMILIES.get(pipeline, pipeline), str(folder), not note, note)
+    family = _FAMILIES.get(pipeline, pipeline)
+    try:
+        defaults = ModelFolder(name, folder).defaults()
+    except ModelRefused as error:
+        return ModelEntry(name, family, str(folder), False, str(error))
+    note = _fault(folder) if pipeline == _LOADABLE else f"{pipeline} is not in this version yet"
+    return ModelEntry(name, family, str(folder), not note, note, defaults)
 
 
 def _pipeline(folder: Path) -> str:

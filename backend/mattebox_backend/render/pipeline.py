@@ -24,7 +24,7 @@ from mattebox_backend.diffusion.control import Control, Run, Step
 from mattebox_backend.diffusion.inversion import invert
 from mattebox_backend.diffusion.sampler import sample
 from mattebox_backend.diffusion.trajectory import Trajectory, TrajectoryKey, TrajectoryStore
-from mattebox_backend.edit import Edit
+from mattebox_backend.edit import Edit, MaskMode
 from mattebox_backend.masks import RegionStack, stack_regions
 from mattebox_backend.methods import find_method
 from mattebox_backend.methods.recipes import RECIPES
@@ -54,7 +54,7 @@ class Pipeline:
         with (
             open_clip(self.edit.clip) as reader,
             torch.no_grad(),
-            torch.backends.cudnn.flags(deterministic=True, benchmark=False),
+            torch.backends.cudnn.flags(enabled=True, deterministic=True, benchmark=False),
         ):
             validate(self.edit, reader.info)
             self._begin(Stage.LOAD)
@@ -69,7 +69,8 @@ class Pipeline:
                     [
                         dataclasses.replace(region, feather=max(region.feather, params.feather))
                         for region in self.edit.regions
-                    ]
+                    ],
+                    lambda done, of: self.monitor.progress(Stage.MASKS, done, of),
                 )
             self.monitor.progress(Stage.MASKS, 1, 1)
             job = RenderJob(self, reader, backbone, regions, params)
@@ -125,7 +126,7 @@ class Pipeline:
             device=self.device.name,
             dtype=self.device.precision,
             params=dataclasses.asdict(params),
-            warnings=_warnings(self.edit, job.regions),
+            warnings=_warnings(job.regions),
         )
 
 
@@ -264,11 +265,13 @@ def _to_working_size(frame: Frame, size: WorkingSize) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(contiguous, (size.width, size.height), interpolation=filter_), np.uint8)
 
 
-def _warnings(edit: Edit, regions: RegionStack) -> list[str]:
+def _warnings(regions: RegionStack) -> list[str]:
     notes = []
-    if edit.references:
-        notes.append(f"The method {edit.method} works from prompts alone; the references were not used.")
     for region, visible in zip(regions.regions, regions.visible, strict=True):
         if not visible.any():
             notes.append(f"The region {region.name!r} lies wholly under others and had no effect.")
+        if region.dilation and region.mode is MaskMode.TIGHT:
+            notes.append(
+                f"The region {region.name!r} was not dilated: its mask mode is tight; choose another mode."
+            )
     return notes

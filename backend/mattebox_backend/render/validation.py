@@ -64,8 +64,10 @@ def _check_region(region: Region, edit: Edit, info: ClipInfo) -> None:
             "give masks of the clip's size."
         )
     for what, pixels in (("dilation", region.dilation), ("feather", region.feather)):
-        if pixels < 0:
-            raise InvalidEdit(f"{name} has a {what} of {pixels} pixels; give 0 or more.")
+        if not 0 <= pixels <= max(width, height):
+            raise InvalidEdit(
+                f"{name} has a {what} of {pixels} pixels; give 0 to {max(width, height)}, the clip's side."
+            )
     if not region.masks.any():
         raise InvalidEdit(f"{name} is empty in every frame of the range; paint it or remove the region.")
 
@@ -86,3 +88,7 @@ def _check_references(edit: Edit, info: ClipInfo) -> None:
                 f"{what} is {width}×{height} and the clip is {info.width}×{info.height}; "
                 "give a picture of the clip's size."
             )
+    if edit.references and not find_method(edit.method).takes_references:
+        raise InvalidEdit(
+            f"The method {edit.method} works from prompts alone; take the references out of the edit."
+        )

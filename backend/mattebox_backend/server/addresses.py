@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket as sockets
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,8 +87,14 @@ def bind(server: grpc.Server, listen: Listen, certificate: Certificate | None) -
     machine without TLS.
     """
     if listen.socket is not None:
-        private_folder(listen.socket.parent)
-        _remove_stale(listen.socket)
+        try:
+            if not listen.socket.parent.exists():
+                private_folder(listen.socket.parent)
+            _remove_stale(listen.socket)
+        except OSError as error:
+            raise InvalidSettings(
+                f"The backend cannot listen at {listen.socket}: {error.strerror}; choose another path."
+            ) from error
         _add(server, f"unix:{listen.socket}", None, listen)
         listen.socket.chmod(0o600)
         return listen.at_port(0)
@@ -119,11 +126,17 @@ def _add(server: grpc.Server, target: str, credentials: grpc.ServerCredentials |
 
 
 def _remove_stale(socket: Path) -> None:
-    """Removes a dead backend's socket: the caller holds the lock, so no live one of this home has it."""
+    """Removes the socket that a dead backend left."""
     try:
         mode = socket.lstat().st_mode
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
         raise InvalidSettings(f"{socket} is there and is no socket; remove it, or listen elsewhere.")
-    socket.unlink()
+    with sockets.socket(sockets.AF_UNIX) as probe:
+        try:
+            probe.connect(str(socket))
+        except OSError:
+            socket.unlink()
+            return
+    raise InvalidSettings(f"Another program listens at {socket}; choose another path.")

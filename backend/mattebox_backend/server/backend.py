@@ -107,14 +107,9 @@ class Backend:
         self._lock.acquire(worth_waiting=lambda: self._other_is_ending() and time.monotonic() < give_up)
         try:
             self._open_parts()
-            self._server = self._build_server()
             try:
-                addresses = [
-                    bind(self._server, listen, certificate) for listen, certificate in self._places()
-                ]
-                self._server.start()
+                addresses = self._listen()
             except BaseException:
-                self._server.stop(None)
                 self._queue.close()
                 raise
         except BaseException:
@@ -122,8 +117,27 @@ class Backend:
             raise
         for name in _SERVICES:
             self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
-        self._card = BackendCard(
-            address=addresses[0],
+        self._worker.start()
+        self.addresses: Sequence[str] = addresses
+        return self._card
+
+    def _listen(self) -> list[str]:
+        """Serves, and says so in the run folder; returns where."""
+        if self._settings.device != "auto":
+            self._engine.device()  # a backend on a device that is not there would fail every job
+        self._server = self._build_server()
+        try:
+            addresses = [bind(self._server, listen, certificate) for listen, certificate in self._places()]
+            self._server.start()
+            self._card = self._write_card(addresses[0])
+        except BaseException:
+            self._server.stop(None)
+            raise
+        return addresses
+
+    def _write_card(self, address: str) -> BackendCard:
+        card = BackendCard(
+            address=address,
             token=self.token,
             pid=os.getpid(),
             version=version(),
@@ -131,10 +145,8 @@ class Backend:
             started=time.time(),
             device=self._settings.device,
         )
-        write_card(self._folders.backend_file, self._card)
-        self._worker.start()
-        self.addresses: Sequence[str] = addresses
-        return self._card
+        write_card(self._folders.backend_file, card)
+        return card
 
     def stop(self) -> None:
         """Ends within one step of the running job, which goes on from its checkpoint at the next start."""

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 
 import grpc
+from mattebox_proto.codecs.params import encode_params
 from mattebox_proto.mattebox.v1 import system_pb2, system_pb2_grpc
 from mattebox_proto.version import CONTRACT, mismatch, version
 
@@ -81,6 +82,10 @@ class SystemServicer(system_pb2_grpc.SystemServicer):
                     location=entry.location,
                     available=entry.available,
                     note=entry.note,
+                    defaults={
+                        method: system_pb2.Model.MethodDefaults(params=encode_params(params))
+                        for method, params in entry.defaults.items()
+                    },
                 )
                 for entry in self._models.entries()
             ]

@@ -157,6 +157,27 @@ def of_another_family(folder: Path) -> None:
     )
 
 
+def changed(folder: Path, component: str, **values: object) -> None:
+    file = folder / component / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+def for_inpainting(folder: Path) -> None:
+    changed(folder, "unet", in_channels=9)
+
+
+def with_two_encoders(folder: Path) -> None:
+    changed(folder, "unet", addition_embed_type="text_time")
+
+
+def without_scheduler(folder: Path) -> None:
+    shutil.rmtree(folder / "scheduler")
+
+
+def without_tokenizer(folder: Path) -> None:
+    shutil.rmtree(folder / "tokenizer")
+
+
 def without_unet(folder: Path) -> None:
     shutil.rmtree(folder / "unet")
 
@@ -170,6 +191,10 @@ def without_unet(folder: Path) -> None:
         (without_weights, "has no weights in"),
         (of_another_family, "is a WanTransformer3DModel"),
         (without_unet, "has no unet folder"),
+        (for_inpainting, "takes 9 channels and its latents have 4"),
+        (with_two_encoders, "reads more than its one text encoder gives"),
+        (without_scheduler, "The scheduler of the model model cannot be loaded"),
+        (without_tokenizer, "The tokenizer of the model model cannot be loaded"),
     ],
 )
 def test_what_cannot_be_loaded_is_refused_in_words(

@@ -87,3 +87,15 @@ def test_words_encoded_alone_say_nothing_of_the_other_region(backbone: Any) -> N
     torch.testing.assert_close(
         after_red.states[untouched], backbone.embed("a red circle and a blue square").states[untouched]
     )
+
+
+@pytest.mark.parametrize("prompt", ["red circle", "circle"])
+def test_words_with_an_article_that_the_region_prompt_lacks_are_encoded_as_they_stand(
+    backbone: Any, prompt: str
+) -> None:
+    chosen = f"a {prompt}"
+    layout = lay_out_text(backbone, f"{chosen} and a blue square", [region(prompt, chosen)])
+    alone = backbone.embed(chosen)
+    count = len(alone.words)
+    assert layout.words == (tuple(range(1, 1 + count)),)
+    torch.testing.assert_close(layout.states[1 : 1 + count], alone.states[1 : 1 + count])

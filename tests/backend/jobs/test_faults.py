@@ -52,6 +52,9 @@ def test_torchs_out_of_memory_is_known() -> None:
     torch = pytest.importorskip("torch")
     fault = explain(torch.OutOfMemoryError("CUDA out of memory"), doing="rendering", log=LOG)
     assert fault.kind == "out-of-memory"
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 55)
+    assert explain(caught.value, doing="rendering", log=LOG).kind == "out-of-memory"
 
 
 def test_a_ring_of_causes_ends() -> None:

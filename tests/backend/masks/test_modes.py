@@ -53,6 +53,19 @@ def test_dilation_grows_by_as_many_pixels() -> None:
     assert not grown[6, 6], "a disc, not a square"
 
 
+def test_wide_and_narrow_dilations_are_the_same_disc() -> None:
+    mask = np.zeros((101, 101), np.uint8)
+    mask[50, 50] = 255
+    for pixels in (12, 13, 40):
+        grown = shape_mask(mask, MaskMode.DILATED, pixels) >= 128
+        rows, columns = np.indices(mask.shape) - 50
+        disc = np.hypot(rows, columns) <= pixels + 0.5
+        assert grown[50, 50 + pixels]
+        assert not grown[50, 50 + pixels + 1]
+        assert abs(int(grown.sum()) - int(disc.sum())) < 0.04 * disc.sum()
+    assert not shape_mask(np.zeros((9, 9), np.uint8), MaskMode.DILATED, 30).any()
+
+
 @pytest.mark.parametrize("mode", MaskMode)
 @pytest.mark.parametrize("drawn", [[], [(3, 3)], [(3, 3), (3, 4), (3, 5), (3, 6), (3, 7), (3, 8)]])
 def test_empty_masks_points_and_lines_are_legal(mode: MaskMode, drawn: list[tuple[int, int]]) -> None:

@@ -54,6 +54,16 @@ def test_below_half_the_largest_share_owns_the_background_included() -> None:
     assert (owners[2:] == BACKGROUND).all()
 
 
+def test_a_smaller_share_takes_tokens_from_the_background_and_never_from_a_neighbour() -> None:
+    left = region("left", np.s_[:, 8:14], order=0)
+    right = region("right", np.s_[:, 14:18], order=1)
+    both, alone = stack_regions([left, right]), stack_regions([right])
+    assert both.owners(4, 4)[0, 1].tolist() == [0, 1, 0, 0]
+    assert both.owners(4, 4, share=0.2)[0, 1].tolist() == [0, 1, 2, 0]
+    assert alone.owners(4, 4)[0, 1].tolist() == [0, 0, 0, 0]
+    assert alone.owners(4, 4, share=0.2)[0, 1].tolist() == [0, 1, 1, 0]
+
+
 def test_a_region_smaller_than_a_token_owns_the_one_that_it_covers_most() -> None:
     speck = region("speck", np.s_[7:9, 6:12])
     owners = stack_regions([speck]).owners(4, 4)[0]

@@ -50,6 +50,21 @@ def test_the_list_says_what_cannot_be_loaded_and_why(tmp_path: Path) -> None:
     assert not entries["torn"].available
 
 
+def test_the_list_says_which_parameters_a_model_does_best_with(tmp_path: Path) -> None:
+    best = {"st-modulator": {"steps": 30, "blend": True}}
+    good, bad = model(tmp_path, "good"), model(tmp_path, "bad")
+    (good / "mattebox.json").write_text(json.dumps({"version": 1, "methods": best}))
+    (bad / "mattebox.json").write_text(
+        json.dumps({"version": 1, "methods": {"st-modulator": {"steps": [3]}}})
+    )
+    model(tmp_path, "plain")
+    entries = {entry.id: entry for entry in ModelRegistry([tmp_path]).entries()}
+    assert entries["good"].defaults == best
+    assert entries["plain"].defaults == {}
+    assert not entries["bad"].available
+    assert "mattebox.json" in entries["bad"].note
+
+
 def test_one_backbone_is_kept_warm(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mattebox_backend import backbones
 

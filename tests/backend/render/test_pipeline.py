@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mattebox_backend.edit import Reference
+import torch
+from mattebox_backend.edit import MaskMode, Reference
 from mattebox_backend.errors import Cancelled, InvalidEdit
 from mattebox_backend.render import Stage
 
@@ -149,10 +150,53 @@ def test_regions_that_leave_the_shot_and_tiny_ones_are_legal(studio: Any) -> Non
     assert np.array_equal(frames[0][:, :16], studio.source[0][:, :16])
 
 
-def test_references_are_named_as_unused(studio: Any) -> None:
+def test_references_are_refused_by_a_method_that_takes_none(studio: Any) -> None:
     reference = Reference(0, studio.source[0], "left")
-    _, report = studio.render(references=(reference,))
-    assert any("references" in warning for warning in report.warnings)
+    with pytest.raises(InvalidEdit, match="st-modulator works from prompts alone"):
+        studio.render(references=(reference,))
+
+
+def test_a_dilation_that_the_mask_mode_leaves_out_is_named(studio: Any) -> None:
+    left, right = studio.edit.regions
+    _, report = studio.render(regions=(replace(left, dilation=3), right))
+    (warning,) = report.warnings
+    assert warning.startswith("The region 'left' was not dilated")
+
+
+def test_convolutions_stay_with_cudnn_but_deterministic(studio: Any, render_monitor: Any) -> None:
+    class Looking(render_monitor):  # type: ignore[misc]
+        def progress(self, *args: Any) -> None:
+            flags = torch.backends.cudnn
+            seen.add((flags.enabled, flags.deterministic, flags.benchmark))
+
+    seen: set[tuple[bool, bool, bool]] = set()
+    studio.render(Looking())
+    assert seen == {(True, True, False)}
+
+
+def test_masks_can_be_cancelled_between_frames(studio: Any, render_monitor: Any) -> None:
+    class Impatient(render_monitor):  # type: ignore[misc]
+        def progress(self, stage: Stage, step: int, of: int, preview: Any = None) -> None:
+            if stage is Stage.MASKS and of > 1:
+                raise Cancelled(f"{step} of {of}")
+
+    wide = replace(studio.edit.regions[0], mode=MaskMode.DILATED, dilation=40)
+    with pytest.raises(Cancelled, match="1 of 3"):
+        studio.render(Impatient(), regions=(wide,))
+
+
+def test_guidance_away_from_the_source_needs_a_source_prompt_and_a_scale(studio: Any) -> None:
+    """Without either the early steps keep the ordinary guidance, negative prompt and all."""
+    base = {**studio.edit.params, "negative_prompt": "hat"}
+    plain, _ = studio.render(source_prompt="", params=base)
+    unnamed, _ = studio.render(source_prompt="", params={**base, "source_window": 20.0})
+    assert np.array_equal(plain, unnamed)
+    named, _ = studio.render(params=base)
+    without, _ = studio.render(params={**base, "source_window": 20.0, "source_guidance": 1.0})
+    assert np.array_equal(named, without)
+    nowhere, _ = studio.render(params={**base, "guidance_window": -19.0})
+    ended, _ = studio.render(params={**base, "guidance_window": -19.0, "source_window": 20.0})
+    assert np.array_equal(nowhere, ended), "source guidance outlasted the window of all guidance"
 
 
 def test_a_prompt_that_is_too_long_names_count_and_limit(studio: Any, render_monitor: Any) -> None:

@@ -62,6 +62,7 @@ def test_a_sound_edit_passes() -> None:
         (lambda: with_region(masks=np.ones((3, 8, 6), np.uint8)), "masks of 6×8 and the clip is 8×6"),
         (lambda: with_region(masks=np.zeros((3, 6, 8), np.uint8)), "'man' is empty in every frame"),
         (lambda: with_region(feather=-1), "feather of -1 pixels"),
+        (lambda: with_region(dilation=900), "dilation of 900 pixels; give 0 to 8"),
         (lambda: replace(edit(), params={"stepz": 3}), "did you mean 'steps'"),
         (lambda: replace(edit(), references=(reference(region="dog"),)), "is for 'dog', which is no region"),
         (lambda: replace(edit(), references=(reference(frame=7),)), "frame 7 lies outside the range 2 to 5"),

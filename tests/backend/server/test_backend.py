@@ -7,6 +7,8 @@ import re
 import socket
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -457,6 +459,50 @@ def test_socket_card_and_folder_are_for_this_user_alone(backend: Backend, home: 
     for path, mode in ((home.run, 0o700), (home.backend_file, 0o600), (home.run / "backend.sock", 0o600)):
         assert stat.S_IMODE(path.stat().st_mode) == mode
     assert backend.addresses == [f"unix://{home.run / 'backend.sock'}"]
+
+
+def test_a_device_that_fails_after_a_render_does_not_keep_the_job_from_ending(
+    client: Client, backend: Backend, clip: clips_pb2.Clip, make_edit: MakeEdit
+) -> None:
+    def failed() -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    backend._engine.release = failed  # type: ignore[method-assign]
+    for _ in range(2):
+        assert finished(client, client.submit(make_edit(clip)).id).state == jobs_pb2.JOB_STATE_DONE
+
+
+def test_a_socket_in_a_folder_of_the_users_leaves_the_folder_as_it_is(
+    start: Callable[..., Backend], tmp_path: Path
+) -> None:
+    theirs, new = tmp_path / "theirs", tmp_path / "new"
+    theirs.mkdir(mode=0o755)
+    theirs.chmod(0o755)
+    start(Options(listen=Listen.parse(f"unix://{theirs}/mb.sock"))).stop()
+    assert stat.S_IMODE(theirs.stat().st_mode) == 0o755
+    start(Options(listen=Listen.parse(f"unix://{new}/mb.sock")))
+    assert stat.S_IMODE(new.stat().st_mode) == 0o700
+
+
+def test_a_socket_that_another_program_listens_at_is_left_to_it(
+    start: Callable[..., Backend], tmp_path: Path
+) -> None:
+    path = tmp_path / "other.sock"
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        other.listen()
+        with pytest.raises(InvalidSettings, match="Another program listens at"):
+            start(Options(listen=Listen.parse(f"unix://{path}")))
+        assert path.exists()
+    start(Options(listen=Listen.parse(f"unix://{path}")))  # a dead one's is taken over
+
+
+def test_a_device_that_is_not_here_ends_the_start_and_leaves_no_backend(home: Folders) -> None:
+    command = [sys.executable, "-m", "mattebox_backend", "serve", "--device", "mps"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2
+    assert "needs an Apple GPU" in ended.stderr
+    assert not home.backend_file.exists()
 
 
 def test_loopback_tcp_serves_like_a_socket(start: Callable[..., Backend], home: Folders) -> None:
