@@ -28,6 +28,7 @@ from mattebox_backend.settings import Settings
 from mattebox_media.reader import open_clip
 from mattebox_proto.channel import Address, open_channel
 from mattebox_proto.client import Client, Endpoint
+from mattebox_proto.codecs.params import decode_params
 from mattebox_proto.discovery import read_card
 from mattebox_proto.errors import (
     BackendFailed,
@@ -311,6 +312,19 @@ def test_the_backend_says_what_it_is(client: Client, backend: Backend) -> None:
     assert methods["st-modulator"].available
     assert methods["st-modulator"].parameters
     assert not methods["reatco"].available
+
+
+def test_a_model_tells_the_parameters_it_does_best_with(
+    start: Callable[..., Backend], tmp_path: Path
+) -> None:
+    folder = tmp_path / "models" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
+    (folder / "mattebox.json").write_text('{"version": 1, "methods": {"st-modulator": {"steps": 30}}}')
+    backend = start(settings=Settings(model_folders=(folder.parent,)))
+    with Client.connect(Endpoint(backend.addresses[0], backend.token)) as client:
+        models = {model.id: model for model in client.models()}
+    assert decode_params(models["mine"].defaults["st-modulator"].params) == {"steps": 30}
 
 
 def test_what_is_no_clip_is_refused_in_one_sentence(client: Client, tmp_path: Path) -> None:
