@@ -1,4 +1,4 @@
-"""The per-run token that every call but the health check carries."""
+"""The per-run token that every call carries."""
 
 from __future__ import annotations
 

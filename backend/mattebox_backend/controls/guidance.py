@@ -12,7 +12,6 @@ import torch
 from mattebox_backend.diffusion.control import EDIT_BRANCH, Branch, Control, Prediction, Run, Step
 
 UNCONDITIONAL_BRANCH = "unconditional"
-SOURCE_BRANCH = "source"
 
 
 class ClassifierFreeGuidance(Control):

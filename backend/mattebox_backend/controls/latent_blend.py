@@ -12,18 +12,17 @@ from mattebox_backend.diffusion.control import Control, Run, Step
 class LatentBlend(Control):
     """`z ← M·z + (1 − M)·z*` after every step, with `z*` the inverted latents of the level the step led to.
 
-    At the last step that level is the clean source itself. `margin`: a cell is free where the regions cover
-    more than this share of it; everything else is the source's.
+    At the last step that level is the clean source itself. A cell is free where the regions cover any of it;
+    everything else is the source's.
     """
 
-    def __init__(self, margin: float = 0.0) -> None:
-        self._margin = margin
+    def __init__(self) -> None:
         self._run: Run | None = None
         self._free = torch.empty(0)
 
     def prepare(self, run: Run) -> None:
         self._run = run
-        free = run.regions.coverage(*run.latent_size) > self._margin
+        free = run.regions.coverage(*run.latent_size) > 0
         self._free = torch.from_numpy(free).unsqueeze(1).to(run.backbone.device.torch)
 
     def after_step(self, latents: torch.Tensor, step: Step) -> torch.Tensor:

@@ -14,6 +14,8 @@ from mattebox_backend.diffusion.trajectory import Trajectory
 from mattebox_backend.masks import RegionStack
 
 EDIT_BRANCH = "edit"
+SOURCE_BRANCH = "source"
+"""Predicts under the source's own prompt."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,11 +11,10 @@ import torch
 
 from mattebox_backend.backbones.protocol import Backbone
 from mattebox_backend.diffusion.checkpoint import EVERY, StateFile
+from mattebox_backend.diffusion.control import SOURCE_BRANCH
 from mattebox_backend.diffusion.sampler import SamplerState
 from mattebox_backend.diffusion.schedule import Grid
 from mattebox_backend.diffusion.trajectory import Trajectory, TrajectoryKey, TrajectoryStore
-
-SOURCE_BRANCH = "source"
 
 
 @torch.no_grad()

@@ -34,11 +34,6 @@ class RegionStack:
     visible: tuple[Mask, ...]
     parents: tuple[tuple[int, ...], ...]
 
-    @property
-    def frames(self) -> int:
-        """How many frames the masks span."""
-        return len(self.masks[0])
-
     def coverage(self, height: int, width: int) -> NDArray[np.float32]:
         """The share of every cell that any region covers: (F, height, width) float32 in [0, 1]."""
         frames = zip(*self.masks, strict=True)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeVar
 
-from mattebox_backend.errors import InvalidEdit
+from mattebox_backend.errors import InvalidEdit, ModelRefused
 
 ParameterValue = bool | int | float | str
 ParameterKind = Literal["bool", "int", "float", "text", "choice"]
@@ -83,17 +83,27 @@ def parse(
     """The parameters of a run: what was given, else what the model does best with, else the method's default.
 
     Raises `InvalidEdit` for an unknown name (with the nearest known one), a value of another type, and a
-    value out of bounds.
+    value out of bounds; `ModelRefused` where it is the model's own file that has it.
     """
+    try:
+        values = _checked(parameters, method, model_defaults or {})
+    except InvalidEdit as error:
+        raise ModelRefused(f"The model's own parameters (mattebox.json) cannot be used: {error}") from error
+    return parameters(**{**values, **_checked(parameters, method, given)})
+
+
+def _checked(
+    parameters: type[Any], method: str, given: Mapping[str, ParameterValue]
+) -> dict[str, ParameterValue]:
     known = {parameter.name: parameter for parameter in describe(parameters)}
     values: dict[str, ParameterValue] = {}
-    for name, value in {**(model_defaults or {}), **given}.items():
+    for name, value in given.items():
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known)}."
             raise InvalidEdit(f"The method {method} has no parameter {name!r}; {hint}")
         values[name] = _check(known[name], value)
-    return parameters(**values)
+    return values
 
 
 def _check(parameter: Parameter, value: ParameterValue) -> ParameterValue:

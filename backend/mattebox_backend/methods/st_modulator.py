@@ -8,15 +8,11 @@ import math
 
 import torch
 
-from mattebox_backend.controls.guidance import (
-    SOURCE_BRANCH,
-    UNCONDITIONAL_BRANCH,
-    ClassifierFreeGuidance,
-)
+from mattebox_backend.controls.guidance import UNCONDITIONAL_BRANCH, ClassifierFreeGuidance
 from mattebox_backend.controls.latent_blend import LatentBlend
 from mattebox_backend.controls.layout_attention import LayoutAttention, LayoutStrength
 from mattebox_backend.controls.text_layout import lay_out_text
-from mattebox_backend.diffusion.control import Control
+from mattebox_backend.diffusion.control import SOURCE_BRANCH, Control
 from mattebox_backend.methods.materials import Materials
 from mattebox_backend.methods.st_modulator_parameters import NEVER, StModulatorParameters
 

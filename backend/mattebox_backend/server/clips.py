@@ -12,11 +12,12 @@ from itertools import chain
 from pathlib import Path
 
 import grpc
+from mattebox_media.errors import MediaError
 from mattebox_media.reader import open_clip
 from mattebox_proto.codecs.frames import chunks
 from mattebox_proto.mattebox.v1 import clips_pb2, clips_pb2_grpc, media_pb2
 
-from mattebox_backend.errors import InvalidEdit, TooLarge
+from mattebox_backend.errors import BadMedia, InvalidEdit, TooLarge
 from mattebox_backend.jobs.caches import PART, Caches
 from mattebox_backend.jobs.clips import Clips
 from mattebox_backend.server.wire import clip_message
@@ -52,8 +53,11 @@ class ClipsServicer(clips_pb2_grpc.ClipsServicer):
         with tempfile.TemporaryDirectory(dir=self._uploads, prefix=PART) as folder:
             part = Path(folder) / f"clip{_ending(first.name)}"
             clip_id = _receive(first, request_iterator, part)
-            with open_clip(part) as reader:  # what is no clip never gets a name
-                reader.frame(0)
+            try:
+                with open_clip(part) as reader:  # what is no clip never gets a name
+                    reader.frame(0)
+            except MediaError as error:
+                raise BadMedia(str(error).replace(str(part), first.name)) from error
             final = self._uploads / f"{clip_id}{part.suffix}"
             part.replace(final)
         with self._caches.reading_since(time.time() - 60):  # what has just arrived is not what goes

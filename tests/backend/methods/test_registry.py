@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 import pytest
-from mattebox_backend.errors import InvalidEdit, UnknownMethod
+from mattebox_backend.errors import InvalidEdit, ModelRefused, UnknownMethod
 from mattebox_backend.methods import describe_methods, find_method, known_methods
 
 
@@ -67,6 +67,13 @@ def test_a_bad_parameter_is_named_with_its_value_and_the_remedy(params: dict[str
     with pytest.raises(InvalidEdit) as caught:
         find_method("st-modulator").parse(params)
     assert words in str(caught.value)
+
+
+def test_a_bad_default_of_a_model_is_blamed_on_the_model() -> None:
+    method = find_method("st-modulator")
+    with pytest.raises(ModelRefused, match=r"mattebox\.json.*no parameter 'stepz'"):
+        method.parse({}, {"stepz": 3})
+    assert method.parse({"steps": 9}, {"steps": 30, "sizes": 1}).steps == 9
 
 
 def test_whole_floats_are_whole_numbers_and_integers_are_numbers() -> None:
