@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +18,7 @@ from mattebox_media.video import VideoSource
 
 DEFAULT_CACHE_BYTES = 256 << 20
 SEQUENCE_FPS = Fraction(24)
+_HASH_BLOCK = 1 << 20
 _IDLE_DECODERS = 2
 _LOOK_BACK = 24  # frames kept when stepping backwards, so that each group of pictures is decoded few times
 
@@ -132,17 +133,22 @@ class ClipReader:
         self._check_range(index, index + 1)
         return self._source.keyframe_before(index)
 
-    def content_hash(self) -> str:
+    def content_hash(self, check: Callable[[], object] = lambda: None) -> str:
         """SHA-256 (hex) of the file's bytes, or of a sequence's files in order; independent of names and
         dates.
 
-        Reads the whole clip from disk the first time.
+        Reads the whole clip from disk the first time. check: called before every megabyte; what it raises
+        ends the reading.
         """
         if self._hash is None:
             digests = []
             for path in self._source.files():
+                digest = hashlib.sha256()
                 with path.open("rb") as file:
-                    digests.append(hashlib.file_digest(file, "sha256"))
+                    while block := file.read(_HASH_BLOCK):
+                        check()
+                        digest.update(block)
+                digests.append(digest)
             if self.info.kind == "video":
                 self._hash = digests[0].hexdigest()
             else:

@@ -83,12 +83,13 @@ class Client:
         return client
 
     def reconnect(self) -> None:
-        """Opens the channel anew, to where the backend is now."""
+        """Opens the channel anew, to where the backend is now.
+
+        What other threads have under way on the old channel goes on; it closes with the last of their calls.
+        """
         endpoint = self._renew() if self._renew is not None else self._endpoint
         with self._lock:
-            old = self._channel
             self._open(endpoint)
-        old.close()
 
     def close(self) -> None:
         self._channel.close()

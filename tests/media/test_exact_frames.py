@@ -171,6 +171,16 @@ def test_a_closed_clip_says_so(grouped_clip: Path) -> None:
         reader.frame(0)
 
 
+def test_hashing_can_be_given_up(grouped_clip: Path) -> None:
+    def give_up() -> None:
+        raise InterruptedError
+
+    with open_clip(grouped_clip) as reader:
+        with pytest.raises(InterruptedError):
+            reader.content_hash(give_up)
+        assert len(reader.content_hash()) == 64
+
+
 def test_the_content_hash_is_of_the_bytes_not_of_the_name(grouped_clip: Path, tmp_path: Path) -> None:
     copy = tmp_path / "other.mp4"
     copy.write_bytes(grouped_clip.read_bytes())

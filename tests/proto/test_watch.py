@@ -73,6 +73,39 @@ def test_a_restarted_backend_with_another_token_and_address_is_found_again(start
     assert second_script.after == [4]
 
 
+def test_a_watch_that_reconnects_leaves_the_others_on_the_same_client_alone(start: Start) -> None:
+    reconnected, waits = threading.Event(), threading.Event()
+    script = Script(2)
+
+    def watch(request: jobs_pb2.WatchRequest, context: grpc.ServicerContext) -> Iterator[jobs_pb2.JobEvent]:
+        if request.job == "one":
+            yield from script(request, context)
+            return
+        yield EVENTS[0]
+        waits.set()
+        context.add_callback(reconnected.set)
+        reconnected.wait(20)
+        yield from EVENTS[1:]
+
+    heard: list[int | Exception] = []
+
+    def listen() -> None:
+        try:
+            heard.extend(event.sequence for event in client.watch("two"))
+        except Exception as error:
+            heard.append(error)
+
+    with Client.connect(start(Watch=watch).endpoint) as client:
+        other = threading.Thread(target=listen)
+        other.start()
+        assert waits.wait(20)
+        assert [event.sequence for event in client.watch("one")] == list(range(1, 10))
+        reconnected.set()
+        other.join(20)
+    assert script.after == [0, 2]
+    assert heard == list(range(1, 10))
+
+
 def test_a_token_that_is_no_longer_right_is_renewed(start: Start) -> None:
     script = Script(2)
     tiny = start(Watch=script)

@@ -78,7 +78,7 @@ def set_parameter(project: Project, name: str, value: Value) -> None:
 
 
 def reset_parameter(project: Project, name: str) -> None:
-    """Goes back to the method's default."""
+    """Goes back to the default."""
     with project.changes.transaction(f"Reset {name}"):
         project.params = {key: value for key, value in project.params.items() if key != name}
 
@@ -158,6 +158,19 @@ def fill_mask(project: Project, region: Region, frame: int) -> None:
     """Makes the whole frame part of the region, from `frame` to the next key."""
     with project.changes.transaction(f"Fill mask of {region.name}"):
         region.masks.set_key(frame, np.full(region.masks.shape, 255, np.uint8))
+
+
+def await_take(project: Project, job: str) -> None:
+    """Notes that the take of a job belongs to this project, until it has come. Not an undo step."""
+    if job not in project.awaited_jobs:
+        with project.changes.transaction("Render", undoable=False):
+            project.awaited_jobs = (*project.awaited_jobs, job)
+
+
+def stop_awaiting(project: Project, job: str) -> None:
+    """The take of a job has come, or never will. Not an undo step."""
+    with project.changes.transaction("End render", undoable=False):
+        project.awaited_jobs = tuple(other for other in project.awaited_jobs if other != job)
 
 
 def add_take(project: Project, take: Take) -> None:

@@ -17,10 +17,10 @@ class OutsideTransactionError(ModelError):
 
 
 class TransactionOpenError(ModelError):
-    """Undo or redo was asked for while a change was still being made."""
+    """Something was asked for that has to wait until a change is made."""
 
     def __init__(self, title: str) -> None:
-        super().__init__(f"“{title}” is still being made; finish or cancel it before undoing.")
+        super().__init__(f"“{title}” is still being made; finish or cancel it first.")
 
 
 class NothingToUndoError(ModelError):

@@ -74,6 +74,7 @@ class History:
         self._redo: list[Transaction] = []
         self._open: Transaction | None = None
         self._depth = 0
+        self._waiting: list[Callable[[], object]] = []
         self._replaying = False
         self._limit = limit_bytes
         self._clock = clock
@@ -101,9 +102,15 @@ class History:
         self.commit()
 
     def begin(self, title: str, *, merge: Hashable | None = None, undoable: bool = True) -> Transaction:
-        """Opens a transaction that `commit` or `abort` ends: for a gesture that spans several events."""
+        """Opens a transaction that `commit` or `abort` ends: for a gesture that spans several events.
+
+        Raises:
+            TransactionOpenError: what is kept out of undo cannot join a step of the user's; see `when_idle`.
+        """
         if self._open is None:
             self._open = Transaction(title, merge, undoable)
+        elif self._open.undoable and not undoable:
+            raise TransactionOpenError(self._open.title)
         self._depth += 1
         return self._open
 
@@ -113,14 +120,14 @@ class History:
         if self._depth:
             return
         self._open = None
-        if not transaction.changes:
-            return
-        transaction.committed_at = self._clock()
-        if transaction.undoable:
-            self._push(transaction)
-        else:
-            self._loose = True
-        self.changed.emit()
+        if transaction.changes:
+            transaction.committed_at = self._clock()
+            if transaction.undoable:
+                self._push(transaction)
+            else:
+                self._loose = True
+            self.changed.emit()
+        self._call_waiting()
 
     def abort(self) -> None:
         """Takes back what the open transaction changed; the transactions around it see no change of its
@@ -137,6 +144,16 @@ class History:
         if not self._depth:
             self._open = None
             self.changed.emit()
+            self._call_waiting()
+
+    def when_idle(self, act: Callable[[], object]) -> None:
+        """Calls `act` now, or as soon as the open transaction has ended: for what comes from outside while
+        the user's hand is on something.
+        """
+        if self._open is None:
+            act()
+        else:
+            self._waiting.append(act)
 
     def record(self, change: Change) -> None:
         """Notes a change that was just made.
@@ -235,6 +252,11 @@ class History:
             weight -= gone.nbytes
             if self._saved is None:
                 self._saved = gone  # the state that was saved cannot be reached by undo any more
+
+    def _call_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for act in waiting:
+            act()
 
     def _require_open(self) -> Transaction:
         if self._open is None:

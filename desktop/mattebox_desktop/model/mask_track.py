@@ -10,7 +10,7 @@ touched.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -57,6 +57,8 @@ class MaskTrack:
         self._history = history
         self._keys: dict[int, Mask | None] = {}
         self._frames: list[int] = []
+        self._encoded: dict[int, tuple[Mask, bytes]] = {}
+        self.changed.connect(self._forget_encoded)
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -74,6 +76,20 @@ class MaskTrack:
         """The mask that `frame` shows; None where it is empty. Do not write into it: use a `Stroke`."""
         key = self.key_at(frame)
         return None if key is None else self._keys[key]
+
+    def encoded(self, frame: int, encode: Callable[[Mask], bytes]) -> bytes:
+        """The key at `frame` as `encode` writes it into a file; done again only after its pixels changed.
+
+        Raises:
+            KeyError: there is no key, or it holds nothing.
+        """
+        mask = self._keys[frame]
+        if mask is None:
+            raise KeyError(frame)
+        known = self._encoded.get(frame)
+        if known is None or known[0] is not mask:
+            known = self._encoded[frame] = mask, encode(mask)
+        return known[1]
 
     def spans(self) -> list[Span]:
         """How the keys divide the clip, from the first key to the clip's end."""
@@ -155,6 +171,12 @@ class MaskTrack:
         """Notes that a stroke changed `rect` of the key at `frame` from `old`."""
         if self._history is not None:
             self._history.record(_MaskPatch(self, frame, mask, rect, old))
+
+    def _forget_encoded(self, frame: int, rect: Rect | None) -> None:
+        if rect is not None:
+            self._encoded.pop(frame, None)
+        else:
+            self._encoded = {at: known for at, known in self._encoded.items() if at in self._keys}
 
     def _change(self, keys: dict[int, Mask | None], frame: int) -> None:
         before = self._keys

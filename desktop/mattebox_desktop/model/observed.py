@@ -141,13 +141,6 @@ class ObservedList(Generic[T]):
         self.removed.emit(index, item)
         self.changed.emit()
 
-    def replace(self, item: T, other: T) -> None:
-        """Puts `other` where `item` stood (values are frozen: a renamed take is another take)."""
-        before = list(self._items)
-        self._items[self.index(item)] = other
-        self._record(before)
-        self.changed.emit()
-
     def move(self, item: T, index: int) -> None:
         before = list(self._items)
         self._items.remove(item)

@@ -69,6 +69,7 @@ class Project(Node):
     seed = Observed(0, "The seed")
     params = Observed[Mapping[str, Value]]({}, "The parameters")
     take_in_use = Observed[str | None](None, "The take in use")
+    awaited_jobs = Observed[tuple[str, ...]]((), "The renders under way")
 
     def __init__(self, history: History | None = None) -> None:
         self.changes = History() if history is None else history

@@ -65,7 +65,8 @@ def save_project(project: Project, path: Path) -> None:
             for region in project.regions:
                 for frame, mask in region.masks.keys.items():
                     if mask is not None:
-                        archive.writestr(_member(region, frame), _png(mask), compress_type=zipfile.ZIP_STORED)
+                        picture = region.masks.encoded(frame, _png)
+                        archive.writestr(_member(region, frame), picture, compress_type=zipfile.ZIP_STORED)
             for name, data in project.extra_members.items():
                 archive.writestr(name, data)
     except OSError as error:
@@ -163,6 +164,7 @@ def _record(project: Project, folder: Path) -> ProjectRecord:
         seed=project.seed,
         params=dict(project.params),
         take_in_use=project.take_in_use,
+        awaited_jobs=list(project.awaited_jobs),
         regions=[_region_record(region) for region in project.regions],
         takes=[
             TakeRecord(
@@ -276,6 +278,7 @@ def _project(record: ProjectRecord, archive: zipfile.ZipFile, folder: Path) -> P
                 )
             )
         project.take_in_use = record.take_in_use
+        project.awaited_jobs = tuple(record.awaited_jobs)
     project.extra = unknown(record)
     project.extra_members = {
         name: archive.read(name)

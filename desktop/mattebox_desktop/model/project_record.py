@@ -73,6 +73,7 @@ class ProjectRecord(Record):
     seed: int = 0
     params: dict[str, bool | int | float | str] = {}
     take_in_use: str | None = None
+    awaited_jobs: list[str] = []
     regions: list[RegionRecord] = []
     takes: list[TakeRecord] = []
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mattebox_proto.client import Client
-from mattebox_proto.errors import BackendError, BackendGone, BackendNotStarted, DeadlineExceeded, Unauthorised
+from mattebox_proto.errors import BackendError, BackendGone, BackendNotStarted, Unauthorised
 from mattebox_proto.local import connect
 from mattebox_proto.paths import folders
 from PySide6.QtCore import QObject, QTimer, Signal
@@ -24,7 +24,8 @@ HEARTBEAT_MS = 3000
 RESTARTS = 3
 RESTART_WINDOW = 120.0
 _LOG_TAIL = 20_000
-_AWAY = (BackendGone, DeadlineExceeded, Unauthorised)
+_AWAY = (BackendGone, Unauthorised)
+"""A backend that only answers late is busy: to start it again would end its jobs."""
 
 
 class BackendConnection(QObject):
@@ -121,10 +122,11 @@ class BackendConnection(QObject):
         """Ends the connection. The backend itself ends when nobody has needed it for a while."""
         self._beat.stop()
         self.status = BackendStatus(ConnectionState.CLOSED, "closed")
+        self._worker.stop()
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()  # a call under way ends at once
         self._worker.close()
-        if self._client is not None:
-            self._client.close()
-            self._client = None
 
     def log_tail(self) -> str:
         """The end of the backend's log, for a report."""
@@ -133,13 +135,12 @@ class BackendConnection(QObject):
     # -- in the worker ---------------------------------------------------------------------------------------
 
     def _connected(self) -> tuple[Client, str, list[MethodInfo], list[ModelInfo]]:
-        old, self._client = self._client, None
-        if old is not None:
-            old.close()
+        self._client = None  # watchers may still listen on the old one: it closes with the last of them
         client = self._open_client(self._keep_waiting)
         try:
-            info = client.info()
             self._client = client
+            self._keep_waiting(0.0)  # closed meanwhile: nobody else would close this client
+            info = client.info()
             words = f"local · {info.device_name or info.device.upper()} · ready"
             return client, words, method_infos(client.methods()), model_infos(client.models())
         except BaseException:
@@ -176,12 +177,11 @@ class BackendConnection(QObject):
 
     def _checked(self, error: Exception | None) -> None:
         self._checking = False
-        if isinstance(error, _AWAY) and not isinstance(error, DeadlineExceeded):
+        if isinstance(error, _AWAY):
             self.lost()
 
     def _set(self, state: ConnectionState, words: str, why: str = "") -> None:
-        log = self.log_tail() if state is ConnectionState.FAILED else ""
-        self.status = BackendStatus(state, words, why, log)
+        self.status = BackendStatus(state, words, why)
         self.changed.emit(self.status)
 
 

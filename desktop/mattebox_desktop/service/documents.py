@@ -244,11 +244,16 @@ class Documents(QObject):
         if clip is None:
             return
         self._hasher.submit(
-            lambda: _content_hash(clip.path), lambda found: self._hashed(project, clip, found), lambda _: None
+            lambda: _content_hash(clip.path, self._hasher),
+            lambda found: self._hashed(project, clip, found),
+            lambda _: None,
         )
 
     def _hashed(self, project: Project, clip: ClipRef, found: str) -> None:
-        if project is not self.project or project.clip is None or project.changes.busy:
+        project.changes.when_idle(lambda: self._identify(project, clip, found))
+
+    def _identify(self, project: Project, clip: ClipRef, found: str) -> None:
+        if project is not self.project or project.clip is None:
             return
         if not clip.content_hash:
             clean = not project.changes.dirty
@@ -268,9 +273,9 @@ def _size(info: ClipInfo) -> str:
     return f"{info.width}×{info.height} with {info.frame_count} frames"
 
 
-def _content_hash(path: Path) -> str:
+def _content_hash(path: Path, worker: Worker) -> str:
     with open_clip(path) as reader:
-        return reader.content_hash()
+        return reader.content_hash(worker.check)
 
 
 CLIP_ERRORS = (MediaError, OSError)

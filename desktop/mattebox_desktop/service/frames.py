@@ -14,6 +14,8 @@ from mattebox_media import ClipInfo, ClipReader, MediaError, open_clip
 from numpy.typing import NDArray
 from PySide6.QtCore import QObject, Signal, SignalInstance
 
+from mattebox_desktop.service.worker import CLOSING_SECONDS
+
 CACHE_BYTES = 256 << 20
 _EXACT_THUMBNAILS = 240
 """Longer clips show the keyframe before each place of the filmstrip: it is quick to decode."""
@@ -65,7 +67,7 @@ class FrameSource(QObject):
             self._closed = True
             self._wake.notify()
         if self._thread.is_alive():
-            self._thread.join(30)
+            self._thread.join(CLOSING_SECONDS)
 
     def _run(self) -> None:
         try:

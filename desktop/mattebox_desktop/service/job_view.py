@@ -5,7 +5,7 @@ further.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
 from typing import Any
 
@@ -93,10 +93,13 @@ class MethodInfo:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
+    """defaults: by method, the parameters that this model does best with."""
+
     id: str
     family: str
     available: bool
     note: str
+    defaults: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
 
 
 class ConnectionState(Enum):
@@ -112,9 +115,8 @@ class ConnectionState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class BackendStatus:
-    """words: for the status dot ("local · CPU · ready"). why: one sentence when it failed. log: its end."""
+    """words: for the status dot ("local · CPU · ready"). why: one sentence when it failed."""
 
     state: ConnectionState
     words: str
     why: str = ""
-    log: str = ""

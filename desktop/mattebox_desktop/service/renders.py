@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -13,32 +13,50 @@ from typing import Any
 
 from mattebox_media import write_clip
 from mattebox_proto.client import Client
-from mattebox_proto.errors import BackendError, BackendGone
+from mattebox_proto.errors import (
+    BackendError,
+    BackendGone,
+    BackendNotStarted,
+    DeadlineExceeded,
+    NotFound,
+    Unauthorised,
+)
 from mattebox_proto.mattebox.v1 import jobs_pb2
 from mattebox_proto.paths import folders
-from mattebox_proto.watch import JobWatch
+from mattebox_proto.watch import ENDED, JobWatch
 from numpy.typing import NDArray
 from PySide6.QtCore import QObject, Qt, Signal, Slot
 
 from mattebox_desktop.model.edit_request import EditRequest
 from mattebox_desktop.service.backend import BackendConnection
-from mattebox_desktop.service.job_view import JobState, JobView, TakeView
+from mattebox_desktop.service.job_view import (
+    BackendStatus,
+    ConnectionState,
+    JobState,
+    JobView,
+    TakeView,
+)
 from mattebox_desktop.service.wire import edit_message, take_view, with_event, with_job
+from mattebox_desktop.service.worker import CLOSING_SECONDS
 
 PATIENCE = 120.0
 """Seconds for which a watcher looks for a backend that went away."""
+_AWAY = (BackendGone, BackendNotStarted, Unauthorised)
+_WITHOUT_TAKE = (JobState.FAILED, JobState.CANCELLED)
 
 
 class Renders(QObject):
     """Every job of this desktop, in the order of asking.
 
     Signals: `job_changed(JobView)`; `take_ready(JobView, TakeView, Path)`, the path being of a lossless video
-    on this machine; `failed(JobView)`.
+    on this machine; `failed(JobView)`; `came_to_nothing(JobView)` when the backend says that a job ended
+    without a take.
     """
 
     job_changed = Signal(object)
     take_ready = Signal(object, object, object)
     failed = Signal(object)
+    came_to_nothing = Signal(object)
     _happened = Signal(str, object)
 
     def __init__(self, backend: BackendConnection, parent: QObject | None = None) -> None:
@@ -49,6 +67,7 @@ class Renders(QObject):
         self._cancelled: set[str] = set()
         self._closed = False
         self._happened.connect(self._take_event, Qt.ConnectionType.QueuedConnection)
+        backend.changed.connect(self._backend_changed)
 
     @property
     def jobs(self) -> list[JobView]:
@@ -73,21 +92,25 @@ class Renders(QObject):
         )
         return view
 
-    def adopt(self, clip: str) -> None:
-        """Watches the unfinished jobs of a clip (content hash) that an earlier desktop left with the
-        backend.
+    def adopt(self, clip: str, awaited: Sequence[str], wanted: Callable[[str], bool]) -> None:
+        """Looks after jobs that nobody watches: the `awaited` ones, ended or not, and the unfinished ones of
+        a clip (content hash) that an earlier desktop left with the backend.
+
+        wanted: called with each one's id before it is watched; False leaves it alone.
         """
-        states = (jobs_pb2.JOB_STATE_QUEUED, jobs_pb2.JOB_STATE_RUNNING)
 
         def adopt_all(jobs: list[jobs_pb2.Job]) -> None:
-            known = {view.id for view in self._jobs.values()}
+            views = {view.id: view for view in self._jobs.values()}
             for job in jobs:
-                if job.clip == clip and job.id not in known:
-                    view = JobView(uuid.uuid4().hex, job.title or "Render", JobState.QUEUED)
-                    self._put(view)
+                view = views.get(job.id)
+                foreign = view is not None and job.id not in awaited
+                watched = view is not None and (view.key in self._watches or not view.state.ended)
+                if not foreign and not watched and wanted(job.id):
+                    view = view or JobView(uuid.uuid4().hex, job.title or "Render", JobState.QUEUED)
+                    self._jobs[view.key] = view
                     self._submitted(view.key, job)
 
-        self._backend.call(lambda client: list(client.jobs(states)), adopt_all, lambda _: None)
+        self._backend.call(lambda client: _left_jobs(client, clip, awaited), adopt_all, lambda _: None)
 
     def cancel(self, key: str) -> None:
         """Stops a job within one sampler step; one that has ended stays as it is."""
@@ -99,13 +122,14 @@ class Renders(QObject):
             return  # it is cancelled as soon as the backend has named it
         self._backend.call(
             lambda client: client.cancel(view.id),
-            lambda job: self._put(with_job(self._jobs[key], job)),
-            lambda error: self._fail(key, error),
+            lambda job: self._update(key, job),
+            lambda error: self._not_cancelled(key, error),
         )
 
     def forget_ended(self) -> None:
-        """Takes the rows of ended jobs away."""
-        self._jobs = {key: view for key, view in self._jobs.items() if not view.state.ended}
+        """Takes the rows of ended jobs away, but for those whose take is on its way."""
+        kept = {key: view for key, view in self._jobs.items() if key in self._watches or not view.state.ended}
+        self._jobs = kept
 
     def log(self, key: str, done: Callable[[str], object]) -> None:
         """Fetches a job's log for a report; an empty one where there is none."""
@@ -117,11 +141,15 @@ class Renders(QObject):
             lambda client: b"".join(client.log(view.id)).decode("utf-8", "replace"), done, lambda _: done("")
         )
 
-    def close(self) -> None:
-        """Stops watching; the jobs themselves go on in the backend."""
+    def stop(self) -> None:
+        """Stops watching, without waiting for it; the jobs themselves go on in the backend."""
         self._closed = True
         for watcher in self._watches.values():
             watcher.stop()
+
+    def close(self) -> None:
+        """Stops watching and ends the threads."""
+        self.stop()
         for watcher in self._watches.values():
             watcher.join()
         self._watches.clear()
@@ -132,15 +160,24 @@ class Renders(QObject):
         self._jobs[view.key] = view
         self.job_changed.emit(view)
 
+    def _update(self, key: str, job: jobs_pb2.Job) -> None:
+        view = self._jobs.get(key)
+        if view is not None:
+            self._put(with_job(view, job))
+
     def _submitted(self, key: str, job: jobs_pb2.Job) -> None:
-        self._put(with_job(self._jobs[key], job))
+        view = with_job(self._jobs[key], job)
+        self._put(view)
+        if view.state in _WITHOUT_TAKE:
+            self._end_without_take(view)
+            return
         client = self._backend.client
         if client is None:
             self._fail(
                 key, BackendGone("The backend went away after it took the job; it goes on at its next start.")
             )
             return
-        watcher = _Watcher(client, job.id, lambda what: self._tell(key, what))
+        watcher = _Watcher(client, job, lambda what: self._tell(key, what))
         self._watches[key] = watcher
         watcher.start()
         if key in self._cancelled:
@@ -158,8 +195,8 @@ class Renders(QObject):
         if isinstance(what, jobs_pb2.JobEvent):
             view = with_event(view, what)
             self._put(view)
-            if view.state is JobState.FAILED:
-                self.failed.emit(view)
+            if view.state in _WITHOUT_TAKE:
+                self._end_without_take(view)
         elif isinstance(what, tuple):
             take, path = what
             self.take_ready.emit(view, take, path)
@@ -167,6 +204,23 @@ class Renders(QObject):
             self._fail(key, what)
         if view.state.ended and what is None:
             self._end(key)
+
+    def _end_without_take(self, view: JobView) -> None:
+        if view.state is JobState.FAILED:
+            self.failed.emit(view)
+        self.came_to_nothing.emit(view)
+
+    def _not_cancelled(self, key: str, error: Exception) -> None:
+        """Asks again, now or once the backend is back: the job would run on."""
+        if isinstance(error, DeadlineExceeded):
+            self.cancel(key)
+        elif not isinstance(error, _AWAY):
+            self._fail(key, error)
+
+    def _backend_changed(self, status: BackendStatus) -> None:
+        if status.state is ConnectionState.READY:
+            for key in list(self._cancelled):
+                self.cancel(key)
 
     def _end(self, key: str) -> None:
         watcher = self._watches.pop(key, None)
@@ -188,11 +242,11 @@ class Renders(QObject):
 class _Watcher:
     """Follows one job in a thread of its own, then fetches its take."""
 
-    def __init__(self, client: Client, job: str, tell: Callable[[object], None]) -> None:
+    def __init__(self, client: Client, job: jobs_pb2.Job, tell: Callable[[object], None]) -> None:
         self._client = client
-        self._watch: JobWatch = client.watch(job, previews=True, patience=PATIENCE)
+        self._watch: JobWatch = client.watch(job.id, previews=True, patience=PATIENCE)
         self._tell = tell
-        self._thread = threading.Thread(target=self._run, name=f"watching job {job}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"watching job {job.id}", daemon=True)
         self._job = job
 
     def start(self) -> None:
@@ -202,13 +256,14 @@ class _Watcher:
         self._watch.stop()
 
     def join(self) -> None:
-        self._thread.join(30)
+        self._thread.join(CLOSING_SECONDS)
 
     def _run(self) -> None:
         try:
-            for event in self._watch:
-                self._tell(event)
-            job = self._client.job(self._job)
+            if self._job.state not in ENDED:
+                for event in self._watch:
+                    self._tell(event)
+            job = self._client.job(self._job.id)
             if job.state == jobs_pb2.JOB_STATE_DONE and job.take:
                 take = take_view(self._client.take(job.take))
                 self._tell((take, fetched(self._client, take)))
@@ -240,7 +295,11 @@ def _frames(client: Client, take: str) -> Iterator[NDArray[Any]]:
         yield frame
 
 
-def forget_copy(take: str) -> None:
-    """Removes what `fetched` kept of a take."""
-    shutil.rmtree(folders().data / "fetched-takes" / take, ignore_errors=True)
-    (folders().data / "fetched-takes" / f"{take}.mkv").unlink(missing_ok=True)
+def _left_jobs(client: Client, clip: str, awaited: Sequence[str]) -> list[jobs_pb2.Job]:
+    """The unfinished jobs of a clip, and the awaited ones that the backend still knows."""
+    unfinished = client.jobs((jobs_pb2.JOB_STATE_QUEUED, jobs_pb2.JOB_STATE_RUNNING))
+    found = {job.id: job for job in unfinished if job.clip == clip}
+    for job in awaited:
+        with suppress(NotFound):
+            found[job] = client.job(job)
+    return list(found.values())

@@ -11,6 +11,9 @@ from PySide6.QtCore import QObject, Qt, Signal, Slot
 
 T = TypeVar("T")
 
+CLOSING_SECONDS = 5.0
+"""How long closing waits for one thread. Each is a daemon: it ends with the process at the latest."""
+
 
 class Worker(QObject):
     """Runs pieces of work one after the other.
@@ -53,15 +56,24 @@ class Worker(QObject):
         """Calls back in the owning thread: for work that reports while it runs."""
         self._ended.emit(lambda: _call(lambda _: call(), None))
 
-    def close(self, wait: float = 30.0) -> None:
-        """Ends the thread after the work in hand; what is queued is dropped and nothing is called back."""
+    def stop(self) -> None:
+        """What is queued is dropped and nothing is called back any more; the work in hand goes on."""
         self._closed = True
         self._queue.put(None)
-        self._thread.join(wait)
+
+    def close(self) -> None:
+        """Ends the thread, after the work in hand where that ends soon."""
+        self.stop()
+        self._thread.join(CLOSING_SECONDS)
 
     @property
     def closed(self) -> bool:
         return self._closed
+
+    def check(self) -> None:
+        """For long work to call now and then. Raises InterruptedError once the worker is closed."""
+        if self._closed:
+            raise InterruptedError("The work was given up because the desktop is closing.")
 
     def _run(self) -> None:
         while (piece := self._queue.get()) is not None:

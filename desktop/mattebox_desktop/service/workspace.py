@@ -10,6 +10,7 @@ from mattebox_media import ClipInfo, MediaError, OutputFormat
 from PySide6.QtCore import QObject, Signal
 
 from mattebox_desktop.model import commands
+from mattebox_desktop.model.bindings import Bindings
 from mattebox_desktop.model.edit_request import edit_request
 from mattebox_desktop.model.errors import IncompleteEditError, ModelError
 from mattebox_desktop.model.project import Project, Take
@@ -51,6 +52,7 @@ class Workspace(QObject):
         self.screen = Screen(self)
         self.exports = Exports(self)
         self._orders: dict[str, Project] = {}
+        self._bindings = Bindings()
         self._connect()
 
     @property
@@ -72,7 +74,9 @@ class Workspace(QObject):
         self.screen.take_failed.connect(self._take_failed)
         self.exports.failed.connect(lambda what, why, topic: self._say(what, why, topic=topic))
         self.backend.changed.connect(self._backend_changed)
+        self.renders.job_changed.connect(self._job_changed)
         self.renders.take_ready.connect(self._take_ready)
+        self.renders.came_to_nothing.connect(lambda job: self._stop_awaiting(self.project, job.id))
         self.renders.failed.connect(self._render_failed)
         self._project_replaced(documents.project)
 
@@ -142,9 +146,10 @@ class Workspace(QObject):
     def close(self) -> None:
         """Ends every thread. The backend goes on for whoever else uses it."""
         self.playback.stop()
-        self.exports.close()
-        self.renders.close()
+        self.renders.stop()
         self.backend.close()
+        self.renders.close()
+        self.exports.close()
         self.screen.close()
         self.documents.close()
 
@@ -175,14 +180,17 @@ class Workspace(QObject):
         self.session.frame = project.in_point
         if len(project.regions):
             self.session.region = project.regions[0]
-        project.regions.removed.connect(self._region_removed)
-        Project.take_in_use.changed(project).connect(self._use_take)
-        project.takes.changed.connect(lambda: self._use_take(project.take_in_use))
+        self._bindings.clear()
+        self._bindings.add(project.regions.removed.connect(self._region_removed))
+        self._bindings.add(Project.take_in_use.changed(project).connect(self._use_take))
+        self._bindings.add(project.takes.changed.connect(lambda: self._use_take(project.take_in_use)))
+        self._bindings.add(Project.clip.changed(project).connect(lambda _: self._adopt()))
         for prop in (Project.in_point, Project.out_point):
-            prop.changed(project).connect(lambda _: self._range_changed())
+            self._bindings.add(prop.changed(project).connect(lambda _: self._range_changed()))
         for topic in ("clip", "render", "command", "export", "take"):
             self.settled.emit(topic)
         self._use_take(project.take_in_use)
+        self._adopt()
 
     def _region_removed(self, index: int, region: Region) -> None:
         if self.session.region is region:
@@ -197,9 +205,6 @@ class Workspace(QObject):
         self.screen.set_source(source)
         self._range_changed()
         self.screen.request(self.session.frame)
-        clip = self.project.clip
-        if clip is not None and clip.content_hash and self.backend.status.state is ConnectionState.READY:
-            self.renders.adopt(clip.content_hash)
 
     def _play_to(self, frame: int) -> None:
         self.session.frame = frame
@@ -220,8 +225,41 @@ class Workspace(QObject):
             f"{take.name} cannot be shown", str(error), Remedy("Render again", self.render), topic="take"
         )
 
+    def _adopt(self) -> None:
+        """Looks at the backend for renders that an earlier desktop or project began for what is open."""
+        project, clip = self.project, self.project.clip
+        if clip is None or not clip.content_hash or self.backend.status.state is not ConnectionState.READY:
+            return
+
+        def wanted(job: str) -> bool:
+            if project is self.project:
+                self._await_take(project, job)
+            return project is self.project
+
+        self.renders.adopt(clip.content_hash, project.awaited_jobs, wanted)
+
+    def _job_changed(self, job: JobView) -> None:
+        """Once the backend has named a job, its project remembers it: the take may come much later."""
+        if job.id and job.key in self._orders:
+            self._await_take(self._orders.pop(job.key), job.id)
+
+    @staticmethod
+    def _await_take(project: Project, job: str) -> None:
+        project.changes.when_idle(lambda: commands.await_take(project, job))
+
+    @staticmethod
+    def _stop_awaiting(project: Project, job: str) -> None:
+        project.changes.when_idle(lambda: commands.stop_awaiting(project, job))
+
     def _take_ready(self, job: JobView, view: TakeView, path: Path) -> None:
-        project = self._orders.pop(job.key, self.project)
+        project = self.project
+        project.changes.when_idle(lambda: self._add_take(project, job, view, path))
+
+    def _add_take(self, project: Project, job: JobView, view: TakeView, path: Path) -> None:
+        """Another project's take is left to the backend: that project asks for it when it is open again."""
+        if job.id not in project.awaited_jobs:
+            return
+        commands.stop_awaiting(project, job.id)
         if project.take(view.id) is not None:
             return
         take = Take(
@@ -302,9 +340,7 @@ class Workspace(QObject):
             self._say("The backend is not running", status.why, remedy, topic="backend")
         elif status.state is ConnectionState.READY:
             self.settled.emit("backend")
-            clip = self.project.clip
-            if clip is not None and clip.content_hash:
-                self.renders.adopt(clip.content_hash)
+            self._adopt()
 
     def _render_failed(self, job: JobView) -> None:
         def say(log: str) -> None:

@@ -23,12 +23,12 @@ from PySide6.QtWidgets import (
 )
 
 from mattebox_desktop.model import commands
+from mattebox_desktop.model.bindings import Bindings
 from mattebox_desktop.model.edit_request import AUTO, DEFAULT_METHOD
 from mattebox_desktop.model.observed import Observed, bind
 from mattebox_desktop.model.project import Project
 from mattebox_desktop.service.job_view import MethodInfo, ModelInfo, ParameterInfo
 from mattebox_desktop.service.workspace import Workspace
-from mattebox_desktop.ui.bindings import Bindings
 from mattebox_desktop.ui.number_field import ScrubLabel, whole_number
 from mattebox_desktop.ui.parameters import ParameterForm
 from mattebox_desktop.ui.parts import PANEL_MARGIN, quiet, rule, tool_button

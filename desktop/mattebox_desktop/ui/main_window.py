@@ -18,6 +18,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from mattebox_desktop.model.bindings import Bindings
 from mattebox_desktop.model.project import Project, Take
 from mattebox_desktop.model.session import Compare, Session
 from mattebox_desktop.service.job_view import JobView
@@ -50,6 +51,7 @@ class MainWindow(QMainWindow):
     def __init__(self, workspace: Workspace) -> None:
         super().__init__()
         self.workspace = workspace
+        self._bindings = Bindings()
         self.setAcceptDrops(True)
         self.setMinimumSize(960, 600)
         self.setDockNestingEnabled(True)
@@ -177,11 +179,14 @@ class MainWindow(QMainWindow):
     def _project_replaced(self, project: Project) -> None:
         self.viewer.set_project(project)
         self._stack.setCurrentWidget(self.empty if project.clip is None else self.viewer)
-        Project.clip.changed(project).connect(
-            lambda clip: self._stack.setCurrentWidget(self.empty if clip is None else self.viewer)
+        self._bindings.clear()
+        self._bindings.add(
+            Project.clip.changed(project).connect(
+                lambda clip: self._stack.setCurrentWidget(self.empty if clip is None else self.viewer)
+            )
         )
-        project.changes.changed.connect(self.commands.enable)
-        project.regions.changed.connect(self.commands.enable)
+        self._bindings.add(project.changes.changed.connect(self.commands.enable))
+        self._bindings.add(project.regions.changed.connect(self.commands.enable))
         self.commands.enable()
         self._mark_takes(False)
         self._show_title()

@@ -17,12 +17,12 @@ from PySide6.QtWidgets import (
 )
 
 from mattebox_desktop.model import commands
+from mattebox_desktop.model.bindings import Bindings
 from mattebox_desktop.model.observed import bind
 from mattebox_desktop.model.project import Project
 from mattebox_desktop.model.region import OKABE_ITO, Region
 from mattebox_desktop.model.session import Session
 from mattebox_desktop.service.workspace import Workspace
-from mattebox_desktop.ui.bindings import Bindings
 from mattebox_desktop.ui.icons import show_icon
 from mattebox_desktop.ui.parts import PANEL_MARGIN, heading, quiet, restyle, tool_button
 from mattebox_desktop.ui.timeline_painting import draw_swatch

@@ -21,10 +21,10 @@ from PySide6.QtWidgets import (
 from shiboken6 import isValid
 
 from mattebox_desktop.model import commands
+from mattebox_desktop.model.bindings import Bindings
 from mattebox_desktop.model.project import Project, Take
 from mattebox_desktop.model.session import Compare, Session
 from mattebox_desktop.service.workspace import Workspace
-from mattebox_desktop.ui.bindings import Bindings
 from mattebox_desktop.ui.parts import PANEL_MARGIN, quiet, restyle, tool_button
 from mattebox_desktop.ui.pictures import picture
 from mattebox_desktop.ui.timecode import duration

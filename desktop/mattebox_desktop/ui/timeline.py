@@ -13,13 +13,13 @@ from PySide6.QtGui import QImage, QMouseEvent, QPainter, QPaintEvent, QResizeEve
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from mattebox_desktop.model import commands
+from mattebox_desktop.model.bindings import Bindings
 from mattebox_desktop.model.project import Project
 from mattebox_desktop.model.rect import Rect
 from mattebox_desktop.model.region import Region
 from mattebox_desktop.model.session import Session
 from mattebox_desktop.service.workspace import Workspace
 from mattebox_desktop.ui import timeline_painting as painting
-from mattebox_desktop.ui.bindings import Bindings
 from mattebox_desktop.ui.pictures import picture
 from mattebox_desktop.ui.time_scale import TimeScale
 

@@ -11,11 +11,11 @@ from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QSlider, QToolButton, QWidget
 
 from mattebox_desktop.model import commands
+from mattebox_desktop.model.bindings import Bindings
 from mattebox_desktop.model.project import Project
 from mattebox_desktop.model.session import Session
 from mattebox_desktop.service.workspace import Workspace
 from mattebox_desktop.ui.actions import Actions
-from mattebox_desktop.ui.bindings import Bindings
 from mattebox_desktop.ui.icons import icon
 from mattebox_desktop.ui.number_field import ScrubLabel, whole_number
 from mattebox_desktop.ui.parts import quiet

@@ -18,13 +18,13 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QWidget
 
+from mattebox_desktop.model.bindings import Bindings
 from mattebox_desktop.model.brush import Brush
 from mattebox_desktop.model.project import Project
 from mattebox_desktop.model.rect import Rect
 from mattebox_desktop.model.region import Region
 from mattebox_desktop.model.session import Compare, Session, Tool
 from mattebox_desktop.ui import viewer_painting as painting
-from mattebox_desktop.ui.bindings import Bindings
 from mattebox_desktop.ui.geometry import ViewTransform
 from mattebox_desktop.ui.overlay import Tinted
 from mattebox_desktop.ui.tools import Gesture, Pointer, drag, gesture_of

@@ -140,6 +140,29 @@ def test_history_forgets_the_oldest_steps_over_its_limit() -> None:
     assert project.changes.dirty, "the state that was saved cannot be reached any more"
 
 
+def test_what_comes_during_a_stroke_waits_until_it_has_ended(project: Project) -> None:
+    history, taken_back, kept = project.changes, _take(), _take("second")
+    history.begin("Brush stroke")
+    history.when_idle(lambda: commands.add_take(project, taken_back))
+    assert len(project.takes) == 0
+    history.abort()
+    assert [take.id for take in project.takes] == ["first"]
+    history.begin("Brush stroke that touches nothing")
+    history.when_idle(lambda: commands.add_take(project, kept))
+    history.commit()
+    assert [take.id for take in project.takes] == ["first", "second"]
+    history.undo()
+    assert len(project.takes) == 2, "the takes are no step of the user's"
+
+
+def test_what_is_kept_out_of_undo_cannot_join_a_step_of_the_users(project: Project) -> None:
+    project.changes.begin("Brush stroke")
+    with pytest.raises(TransactionOpenError, match="Brush stroke"):
+        commands.add_take(project, _take())
+    project.changes.abort()
+    assert len(project.takes) == 0
+
+
 def _take(id_: str = "first") -> Take:
     from pathlib import Path
 

@@ -136,3 +136,35 @@ def test_spans_say_what_is_painted_and_held(project: Project) -> None:
     commands.clear_mask(project, region, 9)
     spans = [(span.start, span.stop, span.filled) for span in region.masks.spans()]
     assert spans == [(3, 9, True), (9, 20, False)]
+
+
+def test_a_mask_is_encoded_again_only_after_it_changed(project: Project) -> None:
+    region = commands.add_region(project)
+    paint(project, region, 3, (10, 10))
+    paint(project, region, 9, (40, 40))
+    encoded: list[int] = []
+
+    def save() -> list[bytes]:
+        encoded.clear()
+        return [
+            region.masks.encoded(frame, lambda mask, at=frame: _noted(encoded, at, mask))
+            for frame in region.masks.keys
+        ]
+
+    first = save()
+    assert encoded == [3, 9]
+    save()
+    assert encoded == []
+    paint(project, region, 9, (20, 40))
+    changed = save()
+    assert encoded == [9]
+    assert changed[0] == first[0]
+    assert changed[1] != first[1]
+    project.changes.undo()
+    assert save() == first
+    assert encoded == [9]
+
+
+def _noted(encoded: list[int], frame: int, mask: np.ndarray) -> bytes:
+    encoded.append(frame)
+    return mask.tobytes()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from mattebox_desktop.service.backend import RESTARTS, BackendConnection
 from mattebox_desktop.service.job_view import ConnectionState
-from mattebox_proto.errors import BackendGone, BackendNotStarted
+from mattebox_proto.errors import BackendGone, BackendNotStarted, DeadlineExceeded
 from pytestqt.qtbot import QtBot
 
 
@@ -107,6 +107,22 @@ def test_backend_that_keeps_dying_is_given_up(
     wait_for(qtbot, connection, ConnectionState.FAILED)
     assert "ended 4 times" in connection.status.why
     assert backend.starts == 1 + RESTARTS
+
+
+def test_a_late_answer_does_not_start_it_again(
+    connection: BackendConnection, backend: Backend, qtbot: QtBot
+) -> None:
+    connection.start()
+    wait_for(qtbot, connection, ConnectionState.READY)
+    errors: list[Exception] = []
+
+    def slow(_: object) -> None:
+        raise DeadlineExceeded("The backend did not answer within 15 s.")
+
+    connection.call(slow, lambda _: None, errors.append)
+    qtbot.waitUntil(lambda: bool(errors), timeout=10_000)
+    assert connection.status.state is ConnectionState.READY
+    assert backend.starts == 1
 
 
 def test_work_that_finds_it_gone_starts_it_again(

@@ -1,4 +1,4 @@
-"""Connections of a view to a model, ended together when the view shows another one."""
+"""Connections to a model, ended together when another one takes its place."""
 
 from __future__ import annotations
 
