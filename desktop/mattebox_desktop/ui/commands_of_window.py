@@ -188,9 +188,10 @@ class WindowCommands:
     def may_leave(self) -> bool:
         """Asks about unsaved changes; False when the user wants to stay."""
         documents = self._workspace.documents
+        self._window.viewer.cancel_gesture()
+        self._window.timeline.end_drag()
         if not documents.dirty:
             return True
-        self._window.viewer.cancel_gesture()
         answer = ask_to_save(documents.name, self._window)
         if answer == QMessageBox.StandardButton.Save:
             return self.save()

@@ -14,6 +14,7 @@ from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from mattebox_desktop.model import commands
 from mattebox_desktop.model.bindings import Bindings
+from mattebox_desktop.model.history import History
 from mattebox_desktop.model.project import Project
 from mattebox_desktop.model.rect import Rect
 from mattebox_desktop.model.region import Region
@@ -53,6 +54,7 @@ class Timeline(QWidget):
         self._thumbnails: dict[int, QImage] = {}
         self._drag = _Drag.NONE
         self._drag_from = QPointF()
+        self._dragging: History | None = None
         self._bindings = Bindings()
         self._track_bindings = Bindings()
         self._ask = QTimer(self)
@@ -66,6 +68,7 @@ class Timeline(QWidget):
         self.set_project(workspace.project)
 
     def set_project(self, project: Project) -> None:
+        self.end_drag()
         self._thumbnails.clear()
         self._bindings.clear()
         self._bindings.add(Project.clip.changed(project).connect(lambda _: self._clip_changed()))
@@ -175,6 +178,7 @@ class Timeline(QWidget):
     def mousePressEvent(self, event: QMouseEvent) -> None:
         if self.project.clip is None:
             return
+        self.end_drag()  # another button may still be down
         at = event.position()
         self._drag_from = at
         if event.button() == Qt.MouseButton.MiddleButton:
@@ -185,7 +189,8 @@ class Timeline(QWidget):
                 self.workspace.session.region = region
             self._drag = self._grabbed(at) if at.x() >= painting.GUTTER else _Drag.NONE
             if self._drag in (_Drag.IN, _Drag.OUT):
-                self.project.changes.begin("Set in and out")
+                self._dragging = self.project.changes
+                self._dragging.begin("Set in and out")
             self._move(at)
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
@@ -199,9 +204,14 @@ class Timeline(QWidget):
             self._move(at)
 
     def mouseReleaseEvent(self, event: QMouseEvent) -> None:
-        if self._drag in (_Drag.IN, _Drag.OUT):
-            self.project.changes.commit()
+        self.end_drag()
+
+    def end_drag(self) -> None:
+        """Ends what the mouse is doing; an in or out point stays where it was dragged to."""
         self._drag = _Drag.NONE
+        history, self._dragging = self._dragging, None
+        if history is not None:
+            history.commit()
 
     def wheelEvent(self, event: QWheelEvent) -> None:
         if event.modifiers() & Qt.KeyboardModifier.ControlModifier:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from mattebox_desktop.app import Desktop
+from mattebox_desktop.ui import commands_of_window
 from mattebox_desktop.ui import timeline_painting as painting
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QMessageBox
 from pytestqt.qtbot import QtBot
 
 LEFT = Qt.MouseButton.LeftButton
@@ -41,6 +43,38 @@ def test_in_and_out_handles_are_one_undo_step_each(opened: Desktop) -> None:
     assert (project.in_point, project.out_point) == (3, 12)
     opened.window.actions_.undo.trigger()
     assert project.in_point == 0
+
+
+def test_another_button_during_a_drag_of_the_in_handle_leaves_nothing_open(opened: Desktop) -> None:
+    timeline, project = opened.window.timeline, opened.workspace.project
+    ruler, middle = painting.RULER / 2, Qt.MouseButton.MiddleButton
+    QTest.mousePress(timeline, LEFT, pos=point(opened, 0, ruler))
+    QTest.mouseMove(timeline, point(opened, 3, ruler))
+    QTest.mousePress(timeline, middle, pos=point(opened, 3, ruler))
+    QTest.mouseRelease(timeline, middle, pos=point(opened, 3, ruler))
+    QTest.mouseRelease(timeline, LEFT, pos=point(opened, 3, ruler))
+    assert not project.changes.busy
+    assert project.in_point == 3
+    opened.window.actions_.undo.trigger()
+    assert project.in_point == 0
+
+
+def test_leaving_during_a_drag_of_the_in_handle_asks_about_it(
+    opened: Desktop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timeline, project = opened.window.timeline, opened.workspace.project
+    project.changes.mark_saved()
+    ruler = painting.RULER / 2
+    QTest.mousePress(timeline, LEFT, pos=point(opened, 0, ruler))
+    QTest.mouseMove(timeline, point(opened, 3, ruler))
+    asked: list[str] = []
+    answer = QMessageBox.StandardButton.Discard
+    monkeypatch.setattr(commands_of_window, "ask_to_save", lambda name, _: (asked.append(name), answer)[1])
+    opened.window.commands.new()
+    assert asked == ["square"]
+    assert not project.changes.busy
+    QTest.mouseRelease(timeline, LEFT, pos=point(opened, 3, ruler))
+    assert not opened.workspace.project.changes.busy
 
 
 def test_in_handle_cannot_pass_the_out_handle(opened: Desktop) -> None:
