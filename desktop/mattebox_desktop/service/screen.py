@@ -39,13 +39,14 @@ class Screen(QObject):
         self._source_frame: tuple[int, NDArray[Any]] | None = None
         self._take_frame: tuple[int, NDArray[Any]] | None = None
         self._wanted = 0
+        self._asked: int | None = None
 
     def set_source(self, source: FrameSource) -> None:
         """Shows another clip; its frame source stays its owner's to close."""
         self._source = source
-        self._source_frame = None
+        self._source_frame = self._asked = None
         source.frame.connect(lambda index, frame: self._source_arrived(source, index, frame))
-        source.failed.connect(self.source_failed)
+        source.failed.connect(lambda error: self._source_lost(source, error))
 
     def set_take(self, take: Take | None) -> None:
         """Puts a take before the source; None takes it away."""
@@ -55,17 +56,27 @@ class Screen(QObject):
         if take is not None:
             source = FrameSource(take.path, parent=self)
             self._take, self._take_source = take, source
-            source.opened.connect(lambda _: self.request(self._wanted))
             source.frame.connect(lambda index, frame: self._take_arrived(source, index, frame))
             source.failed.connect(lambda error: self._take_lost(source, error))
             source.start()
+            self._ask()
         self._show()
 
     def request(self, frame: int) -> None:
-        """Asks for a frame of the clip; one asked for before and not yet decoded is given up."""
+        """Asks for a frame of the clip.
+
+        While one is on its way, only the newest asked for is remembered: of two decoders the slower one
+        would else be overtaken for ever, and nothing shown.
+        """
         self._wanted = frame
-        if self._source is not None:
-            self._source.request(frame)
+        if self._asked is None:
+            self._ask()
+
+    def _ask(self) -> None:
+        if self._source is None:
+            return
+        frame = self._asked = self._wanted
+        self._source.request(frame)
         take = self._take
         if take is not None and self._take_source is not None and take.start <= frame < take.stop:
             self._take_source.request(frame - take.start)
@@ -87,7 +98,7 @@ class Screen(QObject):
     def clear(self) -> None:
         """Forgets the clip and the take."""
         self._close_take()
-        self._source = self._source_frame = None
+        self._source = self._source_frame = self._asked = None
 
     def close(self) -> None:
         """Ends the threads."""
@@ -100,6 +111,11 @@ class Screen(QObject):
         self._source_frame = index, frame
         self.source_shown.emit()
         self._show()
+
+    def _source_lost(self, source: FrameSource, error: Exception) -> None:
+        if source is self._source:
+            self.source_failed.emit(error)
+            self._go_on()
 
     def _take_arrived(self, source: FrameSource, index: int, frame: NDArray[Any]) -> None:
         if source is self._take_source and self._take is not None:
@@ -129,3 +145,13 @@ class Screen(QObject):
             self.frame_ready.emit(index, source, None)
         elif self._take_frame is not None and self._take_frame[0] == index:
             self.frame_ready.emit(index, source, self._take_frame[1])
+        else:
+            return
+        if index == self._asked:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """What was asked for has come, or cannot: asks for what is wanted by now."""
+        asked, self._asked = self._asked, None
+        if self._wanted != asked:
+            self._ask()
