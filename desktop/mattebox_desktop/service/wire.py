@@ -11,7 +11,7 @@ import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
 from mattebox_proto.codecs.frames import Frame, decode_image
 from mattebox_proto.codecs.masks import encode_track
-from mattebox_proto.codecs.params import encode_params
+from mattebox_proto.codecs.params import decode_params, encode_params
 from mattebox_proto.mattebox.v1 import edit_pb2, jobs_pb2, system_pb2
 from numpy.typing import NDArray
 
@@ -150,7 +150,16 @@ def method_infos(methods: Sequence[system_pb2.Method]) -> list[MethodInfo]:
 
 
 def model_infos(models: Sequence[system_pb2.Model]) -> list[ModelInfo]:
-    return [ModelInfo(model.id, model.family, model.available, model.note) for model in models]
+    return [
+        ModelInfo(
+            model.id,
+            model.family,
+            model.available,
+            model.note,
+            {method: decode_params(defaults.params) for method, defaults in model.defaults.items()},
+        )
+        for model in models
+    ]
 
 
 def _eight_bit(image: Frame) -> NDArray[np.uint8]:

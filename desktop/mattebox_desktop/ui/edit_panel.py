@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 from PySide6.QtCore import QSignalBlocker, Qt, Signal
@@ -37,7 +38,7 @@ T = TypeVar("T")
 
 STEPS = "steps"
 DRAFT_SHARE = 0.4
-"""A draft takes this share of the method's own number of steps."""
+"""A draft takes this share of the default number of steps."""
 
 
 class EditPanel(QWidget):
@@ -52,6 +53,7 @@ class EditPanel(QWidget):
         self.workspace = workspace
         self._bindings = Bindings()
         self._methods: list[MethodInfo] = list(workspace.backend.known_methods)
+        self._models: list[ModelInfo] = []
         self.prompt = _Words("Optional: the whole picture as it should be", self)
         self.source_prompt = _Words("Optional: the whole picture as it is", self)
         self.method = QComboBox(self)
@@ -105,6 +107,7 @@ class EditPanel(QWidget):
         self._show_method()
 
     def set_models(self, models: list[ModelInfo]) -> None:
+        self._models = models
         with QSignalBlocker(self.model):
             self.model.clear()
             for info in models:
@@ -118,6 +121,18 @@ class EditPanel(QWidget):
         method = self.workspace.project.method
         wanted = DEFAULT_METHOD if method == AUTO else method
         return next((info for info in self._methods if info.id == wanted), None)
+
+    @property
+    def chosen_parameters(self) -> tuple[ParameterInfo, ...]:
+        """The parameters of that method; where the chosen model does better with another default, that
+        one.
+        """
+        method, backbone = self.chosen, self.workspace.project.backbone
+        if method is None:
+            return ()
+        model = next((info for info in self._models if info.id == backbone), None)
+        better = {} if model is None else model.defaults.get(method.id, {})
+        return tuple(replace(p, default=better.get(p.name, p.default)) for p in method.parameters)
 
     # -- layout ----------------------------------------------------------------------------------------------
 
@@ -217,7 +232,7 @@ class EditPanel(QWidget):
         index = self.method.findData(self.workspace.project.method)
         self.method.setCurrentIndex(max(0, index))
         chosen = self.chosen
-        self.parameters.set_parameters(() if chosen is None else chosen.parameters)
+        self.parameters.set_parameters(self.chosen_parameters)
         self.more.setEnabled(chosen is not None)
         if chosen is None:
             self.why_words.setText("The methods show once the backend is ready.")
@@ -233,6 +248,8 @@ class EditPanel(QWidget):
             self.model.addItem(backbone, backbone)
             index = self.model.count() - 1
         self.model.setCurrentIndex(index)
+        self.parameters.set_parameters(self.chosen_parameters)
+        self._show_params()
 
     def _show_seed(self, seed: int) -> None:
         with QSignalBlocker(self.seed):
@@ -258,10 +275,7 @@ class EditPanel(QWidget):
     # -- quality ---------------------------------------------------------------------------------------------
 
     def _steps(self) -> ParameterInfo | None:
-        chosen = self.chosen
-        if chosen is None:
-            return None
-        return next((p for p in chosen.parameters if p.name == STEPS and p.kind == "int"), None)
+        return next((p for p in self.chosen_parameters if p.name == STEPS and p.kind == "int"), None)
 
     @staticmethod
     def _draft_steps(steps: ParameterInfo) -> int:

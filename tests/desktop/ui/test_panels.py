@@ -11,8 +11,10 @@ from mattebox_desktop.model import commands
 from mattebox_desktop.model.project import Take
 from mattebox_desktop.service.export import EXPORT_FORMATS
 from mattebox_desktop.service.job_view import MethodInfo, ParameterInfo
+from mattebox_desktop.service.wire import model_infos
 from mattebox_desktop.ui.dialogs import CommandPalette, ExportDialog
 from mattebox_media import open_clip, write_clip
+from mattebox_proto.mattebox.v1 import system_pb2
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from pytestqt.qtbot import QtBot
@@ -90,6 +92,25 @@ def test_parameters_come_from_the_method_and_keep_their_types(opened: Desktop) -
     assert "steps" not in project.params
     opened.window.actions_.undo.trigger()
     assert fields["steps"].value() == 20
+
+
+def test_defaults_are_those_of_the_chosen_model(opened: Desktop) -> None:
+    edit, project = opened.window.edit, opened.workspace.project
+    edit.set_methods([METHOD])
+    message = system_pb2.Model(id="pocket-sd", available=True)
+    message.defaults["st-modulator"].params["steps"].integer = 30
+    edit.set_models(model_infos([message, system_pb2.Model(id="other", available=True)]))
+    edit.more.click()
+    assert edit.parameters.fields["steps"].value() == 30
+    assert edit.final.isChecked()
+    edit.parameters.fields["steps"].setValue(50)
+    assert dict(project.params) == {"steps": 50}, "the method's default is not this model's"
+    edit.draft.click()
+    assert project.params["steps"] == 12
+    edit.final.click()
+    assert dict(project.params) == {}
+    commands.set_backbone(project, "other")
+    assert edit.parameters.fields["steps"].value() == 50
 
 
 def test_methods_not_in_this_version_cannot_be_chosen(opened: Desktop) -> None:
