@@ -7,10 +7,9 @@ from mattebox_media.color import BT709, ColorTags
 from mattebox_media.errors import MediaError
 from mattebox_media.formats import OutputFormat, check_output
 from mattebox_media.reader import ClipReader, open_clip
-from mattebox_media.thumbnails import Thumbnail, keyframe_thumbnails
 from mattebox_media.writer import write_clip
 
 __all__ = [
-    "BT709", "ClipInfo", "ClipReader", "ColorTags", "Frame", "MediaError", "OutputFormat", "Thumbnail",
-    "check_output", "keyframe_thumbnails", "open_clip", "write_clip",
+    "BT709", "ClipInfo", "ClipReader", "ColorTags", "Frame", "MediaError", "OutputFormat",
+    "check_output", "open_clip", "write_clip",
 ]  # fmt: skip

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+import av.error
+
 from mattebox_media.errors import MediaError, OutputFailed, OutputFull
 
 _FULL: Final = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up",
@@ -37,12 +39,14 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside ``folder``; its files move into ``folder`` when the block ends well.
+    """A temporary folder whose files move into ``folder`` when the block ends well.
 
-    A folder that is new appears at once. Into one that exists the files move one by one, each whole.
+    A folder that is new appears at once. Into one that exists the files move one by one, each whole; the
+    temporary one stands in it then, for what lies around it may be another disk or closed to this user.
     Raises OutputFull and OutputFailed.
     """
-    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
+    folder = folder.absolute()
+    temporary = (folder if folder.exists() else folder.parent) / f".{secrets.token_hex(4)}.part"
     try:
         with output_errors(folder):
             temporary.mkdir()
@@ -61,12 +65,12 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def output_errors(path: Path) -> Iterator[None]:
-    """Operating system errors as sentences about ``path``; FFmpeg's carry the same numbers."""
+    """Errors of the operating system and of FFmpeg, numbered alike, as sentences about ``path``."""
     try:
         yield
     except MediaError:
         raise
-    except OSError as error:
+    except (OSError, av.error.FFmpegError) as error:
         if error.errno in _FULL:
             raise OutputFull(
                 f"{path} could not be written: {_FULL[error.errno]}; free some space or write elsewhere. "

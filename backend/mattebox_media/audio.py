@@ -189,7 +189,7 @@ class _EncodedTrack:
         self._sent = 0
 
     def feed(self, packet: Packet[AudioStream]) -> Iterator[Packet[Any]]:
-        for frame in packet.decode():
+        for frame in _decoded(packet):
             if frame.pts is not None and frame.time_base is not None:
                 yield from self._take(frame, round((frame.pts * frame.time_base - self._origin) * self._rate))
 
@@ -251,7 +251,18 @@ def _layout_name(decoder: AudioCodecContext) -> str:
     return _USUAL_LAYOUTS.get(decoder.layout.nb_channels, name) if "channels" in name else name
 
 
+def _decoded(packet: Packet[AudioStream]) -> list[AudioFrame]:
+    """Its sound; none where it is damaged, which leaves a silence of its length."""
+    try:
+        return packet.decode()
+    except av.error.FFmpegError:
+        return []
+
+
 def _copyable(stream: AudioStream, container: str) -> bool:
+    """Never where this build has no decoder: then nothing is known of the sound, and it is left out."""
+    if stream.codec_context is None:
+        return False
     codec = stream.codec_context.codec.canonical_name
     if codec == "aac" and not stream.codec_context.extradata:
         return False  # ADTS as broadcast streams have it: MP4 wants the header apart

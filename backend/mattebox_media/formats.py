@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
 from mattebox_media.errors import OutputFailed, UnsupportedOutput
-from mattebox_media.sequence import is_pattern
+from mattebox_media.sequence import is_pattern, numbered, numbers_of
 
 
 class OutputFormat(StrEnum):
@@ -89,8 +90,21 @@ def check_output(
     return chosen
 
 
-def encoding(output: OutputFormat, *, width: int, height: int, deep: bool, alpha: bool) -> Encoding:
-    """Encoder settings for frames of this size (pixels); ``deep``: uint16 frames."""
+def check_leftovers(pattern: Path, numbers: range) -> None:
+    """Raises OutputFailed where pictures of an earlier, longer sequence would stand beside the new ones."""
+    left = [number for number in numbers_of(pattern) if number not in numbers]
+    if left:
+        raise OutputFailed(
+            f"{pattern.parent.absolute()} holds {len(left)} more pictures of an earlier sequence (such as "
+            f"{numbered(pattern, left[0]).name}) that would mix with the {len(numbers)} new ones; "
+            f"delete them or choose another folder. Nothing was written."
+        )
+
+
+def encoding(
+    output: OutputFormat, *, width: int, height: int, deep: bool, alpha: bool, few: bool = False
+) -> Encoding:
+    """Encoder settings for frames of this size (pixels); ``deep``: uint16 frames, ``few``: one or two."""
     subsampling = "444" if width % 2 or height % 2 else "420"
     match output:
         case OutputFormat.H264:
@@ -98,10 +112,12 @@ def encoding(output: OutputFormat, *, width: int, height: int, deep: bool, alpha
                 "libx264", f"yuv{subsampling}p{'10le' if deep else ''}", {"crf": "16", "preset": "medium"}
             )
         case OutputFormat.HEVC:
+            # Of one or two frames x265 takes the decoding times of B-frames from memory that it never set.
+            parameters = "log-level=none" + (":bframes=0" if few else "")
             return Encoding(
                 "libx265",
                 f"yuv{subsampling}p{'10le' if deep else ''}",
-                {"crf": "18", "preset": "medium", "x265-params": "log-level=none"},
+                {"crf": "18", "preset": "medium", "x265-params": parameters},
                 codec_tag="hvc1",  # what Apple's players ask for
             )
         case OutputFormat.PRORES:
@@ -124,3 +140,8 @@ def _check_folder(path: Path, output: OutputFormat) -> None:
     folder = path.parent.parent if output is OutputFormat.PNG and not path.parent.exists() else path.parent
     if not folder.is_dir():
         raise OutputFailed(f"{path} cannot be written: there is no folder {folder}; make it first.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputFailed(
+            f"{path} cannot be written: this user may not write in the folder {folder.absolute()}; "
+            f"change its permissions or choose another folder."
+        )

@@ -56,7 +56,7 @@ class FrameIndex:
 
 
 def build_index(container: InputContainer, stream: VideoStream, path: Path) -> FrameIndex:
-    """Read every packet's header once. Raises TruncatedClip and EmptyClip.
+    """Read the file through once, decoding nothing. Raises TruncatedClip and EmptyClip.
 
     Leaves the container at its end. Packets that an edit list hides, and those that no decoder shows, are
     left out.

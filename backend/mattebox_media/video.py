@@ -21,56 +21,30 @@ from mattebox_media.color import ColorTags
 from mattebox_media.demux import open_container, video_stream
 from mattebox_media.errors import DamagedFrame, EmptyClip
 from mattebox_media.index import FrameIndex, build_index, packet_marks
+from mattebox_media.known import KnownVideo, KnownVideos
 from mattebox_media.orientation import Orientation
 from mattebox_media.pixels import RgbReader, bit_depth, has_alpha
+
+_KNOWN = KnownVideos()
 
 
 class VideoSource:
     """A video file: its description, its frame index, and decoders on demand."""
 
     def __init__(self, path: Path) -> None:
-        """Reads every packet header and decodes one frame.
+        """Reads the whole file and decodes one frame, unless it is one of the last few and unchanged.
 
         Raises ClipNotFound, NotAVideo, TruncatedClip, EmptyClip, DamagedFrame.
         """
-        container = open_container(path)
-        try:
-            stream = video_stream(container, path)
-            index = build_index(container, stream, path)
-            average_rate, aspect = stream.average_rate, stream.sample_aspect_ratio
-            has_audio, codec = bool(container.streams.audio), stream.codec_context.codec.canonical_name
-            # The open container goes on as the first decoder: opening one takes as long as several frames.
-            opened = _FrameStream(path, index, container)
-            first = opened.first()
-        except BaseException:
-            container.close()
-            raise
-        self._index = opened.index
-        self._opened: _FrameStream | None = opened
-        self._orientation = Orientation.of(first)
-        width, height = self._orientation.shown_size(first.width, first.height)
-        fps, variable = _frame_rate(self._index, average_rate)
-        if aspect and self._orientation.transpose:
-            aspect = 1 / aspect
-        self.info = ClipInfo(
-            path=path,
-            kind="video",
-            width=width,
-            height=height,
-            frame_count=len(self._index.pts),
-            fps=fps,
-            bit_depth=bit_depth(first.format),
-            has_alpha=has_alpha(first.format),
-            has_audio=has_audio,
-            rotation=self._orientation.degrees,
-            codec=codec,
-            pixel_format=first.format.name,
-            color=ColorTags.from_codes(
-                first.color_primaries, first.color_trc, first.colorspace, first.color_range
-            ),
-            variable_frame_rate=variable,
-            pixel_aspect=aspect or Fraction(1),
-        )
+        key = _KNOWN.key(path)
+        known = _KNOWN.get(key)
+        self._opened: _FrameStream | None = None
+        if known is None:
+            known, self._opened = _examine(path)
+            _KNOWN.put(key, known)
+        self._index = known.index
+        self._orientation = known.orientation
+        self.info = replace(known.info, path=path)
 
     def time(self, frame: int) -> Fraction:
         """Seconds from the first frame to this one, exact."""
@@ -94,6 +68,48 @@ class VideoSource:
         stream, self._opened = self._opened, None
         if stream is not None:
             stream.close()
+
+
+def _examine(path: Path) -> tuple[KnownVideo, _FrameStream]:
+    """Reads the file through. The open container goes on as the first decoder: opening one takes as long as
+    several frames.
+    """
+    container = open_container(path)
+    try:
+        stream = video_stream(container, path)
+        index = build_index(container, stream, path)
+        average_rate, aspect = stream.average_rate, stream.sample_aspect_ratio
+        has_audio, codec = bool(container.streams.audio), stream.codec_context.codec.canonical_name
+        opened = _FrameStream(path, index, container)
+        first = opened.first()
+    except BaseException:
+        container.close()
+        raise
+    orientation = Orientation.of(first)
+    width, height = orientation.shown_size(first.width, first.height)
+    fps, variable = _frame_rate(opened.index, average_rate)
+    if aspect and orientation.transpose:
+        aspect = 1 / aspect
+    info = ClipInfo(
+        path=path,
+        kind="video",
+        width=width,
+        height=height,
+        frame_count=len(opened.index.pts),
+        fps=fps,
+        bit_depth=bit_depth(first.format),
+        has_alpha=has_alpha(first.format),
+        has_audio=has_audio,
+        rotation=orientation.degrees,
+        codec=codec,
+        pixel_format=first.format.name,
+        color=ColorTags.from_codes(
+            first.color_primaries, first.color_trc, first.colorspace, first.color_range
+        ),
+        variable_frame_rate=variable,
+        pixel_aspect=aspect or Fraction(1),
+    )
+    return KnownVideo(opened.index, info, orientation), opened
 
 
 class VideoDecoder:

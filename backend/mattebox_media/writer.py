@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import cast
 
@@ -20,10 +20,17 @@ from mattebox_media.atomic import atomic_file, atomic_folder
 from mattebox_media.audio import AudioCarrier, open_audio
 from mattebox_media.clip import Frame
 from mattebox_media.color import BT709, ColorTags
-from mattebox_media.errors import FrameMismatch, OutputFailed, UnsupportedOutput
-from mattebox_media.formats import CONTAINER, Encoding, OutputFormat, check_output, encoding
+from mattebox_media.errors import FrameMismatch, UnsupportedOutput
+from mattebox_media.formats import (
+    CONTAINER,
+    Encoding,
+    OutputFormat,
+    check_leftovers,
+    check_output,
+    encoding,
+)
 from mattebox_media.pixels import RgbWriter
-from mattebox_media.sequence import numbered, numbers_of
+from mattebox_media.sequence import numbered
 
 _MOST_TICKS = 1_000_000  # per second, when times are not on the beat of the frame rate
 
@@ -58,18 +65,24 @@ def write_clip(
     if fps <= 0:
         raise FrameMismatch(f"A clip cannot run at {fps} frames per second; give a rate above 0.")
     checked = _checked(frames, path)
-    first = next(checked, None)
-    if first is None:
+    head = list(islice(checked, 3))
+    if not head:
         raise FrameMismatch(f"There is no frame to write to {path}; choose a range with at least one.")
+    first = head[0]
     height, width, channels = first.shape
     check_output(path, format=chosen, has_alpha=channels == 4)
     settings = encoding(
-        chosen, width=width, height=height, deep=first.dtype == np.uint16, alpha=channels == 4
+        chosen,
+        width=width,
+        height=height,
+        deep=first.dtype == np.uint16,
+        alpha=channels == 4,
+        few=len(head) < 3,
     )
     tags = color or BT709
     rgb = chosen in (OutputFormat.FFV1, OutputFormat.PNG)
     tags = tags.for_rgb() if rgb else tags.for_yuv(width, height)
-    pictures = chain([first], checked)
+    pictures = chain(head, checked)
     if chosen is OutputFormat.PNG:
         return _write_sequence(path, pictures, settings, tags, first_number)
     clock = _Clock(fps, times)
@@ -176,7 +189,6 @@ def _write_sequence(
     pattern: Path, pictures: Iterator[Frame], settings: Encoding, tags: ColorTags, first_number: int
 ) -> int:
     to_video = RgbWriter(settings.pixel_format, tags)
-    earlier = set(numbers_of(pattern))
     with atomic_folder(pattern.parent) as folder:
         count = 0
         for picture in pictures:
@@ -187,13 +199,7 @@ def _write_sequence(
             file = folder / numbered(pattern, first_number + count).name
             file.write_bytes(b"".join(bytes(packet) for packet in context.encode(to_video(picture))))
             count += 1
-        left = earlier - set(range(first_number, first_number + count))
-        if left:
-            raise OutputFailed(
-                f"{pattern.parent} holds {len(left)} more pictures of an earlier sequence (such as "
-                f"{numbered(pattern, min(left)).name}) that would mix with the {count} new ones; "
-                f"delete them or choose another folder. Nothing was written."
-            )
+        check_leftovers(pattern, range(first_number, first_number + count))
     return count
 
 

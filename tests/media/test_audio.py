@@ -101,6 +101,36 @@ def test_sound_is_encoded_anew_only_where_the_container_needs_it(
     assert np.allclose(found, [0.1, 0.6, 1.1, 1.6], atol=0.004)
 
 
+def test_sound_that_no_decoder_knows_is_left_out(talking_clip: Path, tmp_path: Path) -> None:
+    source = _retone(talking_clip, tmp_path / "source.mkv", "pcm_s16le")
+    data = source.read_bytes()
+    assert data.count(b"A_PCM/INT/LIT") == 1
+    source.write_bytes(data.replace(b"A_PCM/INT/LIT", b"A_PCX/INT/LIT"))
+    with av.open(str(source)) as container:
+        assert container.streams.audio[0].codec_context is None
+    _carry(source, tmp_path / "take.mp4", 10, 20)
+    with open_clip(tmp_path / "take.mp4") as reader:
+        assert (reader.info.frame_count, reader.info.has_audio) == (10, False)
+
+
+def test_a_damaged_packet_of_sound_is_a_silence(
+    talking_clip: Path, tmp_path: Path, beep_onsets: Callable[[Path], list[float]]
+) -> None:
+    source = _retone(talking_clip, tmp_path / "source.mkv", "flac")
+    data = bytearray(source.read_bytes())
+    with av.open(str(source)) as container:
+        packets = [bytes(packet) for packet in container.demux(audio=0) if packet.size]
+    damaged = next(packet for packet in packets[1:] if data.count(packet) == 1)
+    at = data.index(damaged)
+    data[at : at + len(damaged)] = b"\xff" * len(damaged)
+    source.write_bytes(data)
+    with av.open(str(source)) as container, pytest.raises(av.error.InvalidDataError):
+        list(container.decode(audio=0))
+    _carry(source, tmp_path / "take.mov", 0, FRAMES)
+    found = [onset for onset in beep_onsets(tmp_path / "take.mov") if onset > 0.02]
+    assert np.allclose(found[-4:], [1, 1.5, 2, 2.5], atol=0.004)
+
+
 def test_a_clip_without_sound_is_written_without_sound(
     tmp_path: Path, make_video: Callable[..., Path]
 ) -> None:

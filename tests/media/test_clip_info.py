@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from mattebox_media import ColorTags, keyframe_thumbnails, open_clip
+from mattebox_media import ColorTags, open_clip
 from mattebox_media.cache import FrameCache
+from mattebox_media.errors import NotAVideo
 from numpy.typing import NDArray
 
 
@@ -151,17 +153,49 @@ def test_unknown_tag_names_are_refused() -> None:
         ColorTags(matrix="rec709")
 
 
-def test_thumbnails_show_the_keyframe_before_each_position(
+def test_the_keyframe_before_a_frame_is_known(tmp_path: Path, make_video: Callable[..., Path]) -> None:
+    path = make_video(tmp_path / "keys.mp4", range(40), options={"x264-params": "keyint=10:scenecut=0"})
+    with open_clip(path) as reader:
+        assert [reader.keyframe_before(frame) for frame in (5, 10, 19, 35)] == [0, 10, 10, 30]
+
+
+def spoil(path: Path) -> None:
+    """Other bytes, but the same size and date: only who reads the file through can tell."""
+    before = path.stat()
+    path.write_bytes(b"x" * before.st_size)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_a_clip_that_is_opened_again_unchanged_is_not_read_through_again(
     tmp_path: Path, make_video: Callable[..., Path], read_stamp: Callable[..., int]
 ) -> None:
-    path = make_video(tmp_path / "strip.mp4", range(40), options={"x264-params": "keyint=10:scenecut=0"})
-    with open_clip(path) as reader:
-        strip = list(keyframe_thumbnails(reader, 4, 32))
-        assert [(thumb.position, thumb.frame) for thumb in strip] == [(5, 0), (15, 10), (25, 20), (35, 30)]
-        assert all(thumb.image.shape == (32, 48, 3) for thumb in strip)
-        assert [read_stamp(thumb.image) for thumb in strip] == [0, 10, 20, 30]
-        with pytest.raises(ValueError, match="0 thumbnails"):
-            list(keyframe_thumbnails(reader, 0, 32))
+    path = make_video(tmp_path / "clip.mp4", range(40), options={"g": "10", "bf": "2"})
+    with open_clip(path) as first:
+        info = first.info
+    with open_clip(path, cache_bytes=0) as again:
+        assert again.info == info
+        assert [read_stamp(again.frame(index)) for index in (17, 3, 39)] == [17, 3, 39]
+    spoil(path)
+    with open_clip(path) as remembered:
+        assert remembered.info == info
+    path.touch()
+    with pytest.raises(NotAVideo):
+        open_clip(path)
+
+
+def test_only_the_last_few_clips_are_remembered(tmp_path: Path, make_video: Callable[..., Path]) -> None:
+    first = make_video(tmp_path / "first.mp4", [1])
+    open_clip(first).close()
+    spoil(first)
+    for number in range(7):
+        copy = make_video(tmp_path / f"{number}.mp4", [number])
+        open_clip(copy).close()
+    open_clip(first).close()
+    for number in range(8):
+        copy = make_video(tmp_path / f"other{number}.mp4", [number])
+        open_clip(copy).close()
+    with pytest.raises(NotAVideo):
+        open_clip(first)
 
 
 def test_the_cache_drops_what_was_used_longest_ago() -> None:

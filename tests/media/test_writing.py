@@ -188,7 +188,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_no_half_file(name: str, tmp_path
 
 def test_every_number_of_a_full_disk_means_output_full(tmp_path: Path) -> None:
     def full() -> Iterator[NDArray[np.uint8]]:
-        yield np.zeros((64, 64, 3), np.uint8)
+        yield from noise(4, (64, 64), 3, np.uint8)
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OutputFull, match=r"take\.mkv.*the disk is full.*free some space"):
@@ -256,6 +256,75 @@ def test_a_shorter_sequence_does_not_mix_with_an_older_longer_one(tmp_path: Path
     write_clip(pattern, noise(5, (16, 16), 3, np.uint8, seed=1), fps=Fraction(25))
     assert (tmp_path / "out" / "0000.png").read_bytes() != before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
+def test_pictures_in_a_folder_that_stands_are_made_in_it_and_nowhere_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies around it may be another disk, or closed to this user."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("kept")
+    around: list[list[str]] = []
+
+    def frames() -> Iterator[NDArray[np.uint8]]:
+        for picture in noise(2, (16, 16), 3, np.uint8):
+            yield picture
+            around.append([path.name for path in tmp_path.iterdir()])
+
+    monkeypatch.chdir(folder)
+    assert write_clip("%04d.png", frames(), fps=Fraction(25)) == 2
+    assert around == [["out"], ["out"]]
+    assert sorted(path.name for path in folder.iterdir()) == ["0000.png", "0001.png", "notes.txt"]
+
+
+_NO_RIGHTS = """
+import os
+from mattebox_media import check_output
+if os.getuid() == 0:
+    os.setuid(65534)
+for name in ("/take.mkv", "/%04d.png", "/new/%04d.png"):
+    try:
+        check_output(name)
+    except Exception as error:
+        print(error)
+"""
+
+
+def test_a_folder_that_may_not_be_written_is_found_before_any_work() -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", _NO_RIGHTS],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={"PYTHONPATH": ":".join(sys.path)},
+    )
+    assert result.stdout.splitlines() == [
+        f"{name} cannot be written: this user may not write in the folder /; "
+        "change its permissions or choose another folder."
+        for name in ("/take.mkv", "/%04d.png", "/new/%04d.png")
+    ], result.stderr
+
+
+def test_errors_of_ffmpeg_are_sentences_too(tmp_path: Path) -> None:
+    def damaged() -> Iterator[NDArray[np.uint8]]:
+        yield from noise(4, (64, 64), 3, np.uint8)
+        av.CodecContext.create("h264", "r").decode(av.Packet(b"\0\0\0\1\x67 no picture"))
+
+    with pytest.raises(OutputFailed, match=r"take\.mkv could not be written: invalid data"):
+        write_clip(tmp_path / "take.mkv", damaged(), fps=Fraction(25))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_the_shortest_clips_can_be_hevc(count: int, tmp_path: Path) -> None:
+    """Again and again: what went wrong came of memory that held whatever was in it before."""
+    for seed in range(12):
+        frames = noise(count, (64, 64), 3, np.uint8, seed)
+        write_clip(tmp_path / "t.mp4", frames, fps=Fraction(25), format=OutputFormat.HEVC)
+        with open_clip(tmp_path / "t.mp4") as reader:
+            assert reader.info.frame_count == count
+            assert reader.times(0, count) == [Fraction(index, 25) for index in range(count)]
 
 
 def test_hevc_carries_the_tag_that_players_ask_for(tmp_path: Path) -> None:
