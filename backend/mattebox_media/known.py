@@ -41,11 +41,13 @@ class KnownVideos:
         return path.absolute(), status.st_ino, status.st_size, status.st_mtime_ns
 
     def get(self, key: _Key | None) -> KnownVideo | None:
+        if key is None:
+            return None
         with self._lock:
-            if key not in self._videos:
-                return None
-            self._videos.move_to_end(key)
-            return self._videos[key]
+            video = self._videos.get(key)
+            if video is not None:
+                self._videos.move_to_end(key)
+            return video
 
     def put(self, key: _Key | None, video: KnownVideo) -> None:
         if key is None:
