@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,11 +66,9 @@ def stack_regions(
     each region; may raise to stop.
     """
     ordered = tuple(sorted(regions, key=lambda region: region.order))
-    frames = len(ordered[0].masks)
-    masks = tuple(
-        _shaped(region, lambda done, before=place * frames: progress(before + done, len(ordered) * frames))
-        for place, region in enumerate(ordered)
-    )
+    total = sum(len(region.masks) for region in ordered)
+    done = count(1)
+    masks = tuple(_shaped(region, lambda: progress(next(done), total)) for region in ordered)
     visible = tuple(_uncovered(mask, masks[index + 1 :]) for index, mask in enumerate(masks))
     parents = tuple(
         tuple(below for below in range(index) if _is_part(masks[index], masks[below]))
@@ -78,14 +77,14 @@ def stack_regions(
     return RegionStack(ordered, masks, visible, parents)
 
 
-def _shaped(region: Region, progress: Callable[[int], None]) -> Mask:
+def _shaped(region: Region, after_frame: Callable[[], None]) -> Mask:
     """The region's masks in the shape that its mode asks for; the very array where that is as drawn."""
     if region.mode is MaskMode.TIGHT:
         return region.masks
     shaped = np.empty_like(region.masks)
     for frame, mask in enumerate(region.masks):
         shaped[frame] = shape_mask(mask, region.mode, region.dilation)
-        progress(frame + 1)
+        after_frame()
     return shaped
 
 

@@ -129,7 +129,7 @@ class Backend:
         try:
             addresses = [bind(self._server, listen, certificate) for listen, certificate in self._places()]
             self._server.start()
-            self._card = self._write_card(addresses[0])
+            self._card: BackendCard = self._write_card(addresses[0])
         except BaseException:
             self._server.stop(None)
             raise

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+from mattebox_proto.file_lock import try_lock
 from mattebox_proto.paths import private_folder
 
 from mattebox_backend.errors import BackendRunning
@@ -30,7 +30,7 @@ class HomeLock:
         """
         private_folder(self._path.parent)
         file = self._path.open("a+b")
-        while not _try_lock(file):
+        while not try_lock(file):
             if worth_waiting():
                 time.sleep(_POLL)
                 continue
@@ -50,19 +50,3 @@ class HomeLock:
         if self._file is not None:
             self._file.close()
             self._file = None
-
-
-def _try_lock(file: IO[bytes]) -> bool:
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            file.seek(1 << 30)  # a byte that nobody reads: on Windows a locked one cannot be read
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
