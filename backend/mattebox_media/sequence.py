@@ -52,6 +52,43 @@ def numbers_of(pattern: Path) -> list[int]:
     return sorted(numbers)
 
 
+def files_at(path: Path) -> list[Path]:
+    """The files that a path stands for: all that fit a number pattern, else the file itself; empty where
+    there is none.
+    """
+    if is_pattern(path):
+        return [numbered(path, number) for number in numbers_of(path)]
+    return [path] if path.exists() else []
+
+
+def pattern_of(path: Path) -> Path | None:
+    """The sequence that a numbered picture belongs to, or that the first one in a folder does.
+
+    ``shot2/fox_0031.png`` is one of ``shot2/fox_%04d.png``. Where a name holds several numbers, the one that
+    most files share is counted on. None for what is no numbered picture.
+    """
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+        return next((pattern for file in files if (pattern := pattern_of(file))), None)
+    if path.suffix.lower() not in PICTURE_ENDINGS or "%" in path.name:
+        return None
+    patterns = [
+        path.with_name(path.name[: digits.start()] + form + path.name[digits.end() :])
+        for digits in reversed(list(re.finditer(r"\d+", path.stem)))
+        for form in (f"%0{len(digits[0])}d", "%d")
+    ]
+    return max(patterns, key=lambda pattern: len(numbers_of(pattern)), default=None)
+
+
+def plain_name(path: Path) -> str:
+    """What a clip is called: its file's name without the ending; a sequence's without the number, or its
+    folder's where nothing else is left.
+    """
+    if not is_pattern(path):
+        return path.stem
+    return _NUMBER.sub("", path.stem).strip(" ._-") or path.parent.name
+
+
 class SequenceSource:
     """A picture sequence; frame 0 is the lowest number. Numbers may begin anywhere but may have no gap."""
 

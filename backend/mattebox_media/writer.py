@@ -30,6 +30,7 @@ from mattebox_media.formats import (
     encoding,
 )
 from mattebox_media.pixels import RgbWriter
+from mattebox_media.reader import ClipReader
 from mattebox_media.sequence import numbered
 
 _MOST_TICKS = 1_000_000  # per second, when times are not on the beat of the frame rate
@@ -96,6 +97,32 @@ def write_clip(
             stream = _add_video(container, settings, tags, (width, height), clock, pixel_aspect, path)
             audio.add_streams(container)
             return _encode(container, stream, RgbWriter(settings.pixel_format, tags), pictures, clock, audio)
+
+
+def write_like(
+    path: str | Path,
+    frames: Iterable[Frame],
+    source: ClipReader,
+    start: int,
+    stop: int,
+    *,
+    format: OutputFormat | None = None,  # noqa: A002
+) -> int:
+    """Write frames that stand for frames [start, stop) of ``source``: with its timing, colour, shape of the
+    pixels and sound. Everything else as ``write_clip`` does it.
+    """
+    info, times = source.info, source.times(start, stop)
+    return write_clip(
+        path,
+        frames,
+        fps=info.fps,
+        times=times if info.variable_frame_rate else None,
+        color=info.color,
+        audio_from=info.path if info.has_audio else None,
+        audio_start=times[0],
+        format=format,
+        pixel_aspect=info.pixel_aspect,
+    )
 
 
 class _Clock:

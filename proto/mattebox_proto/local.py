@@ -20,6 +20,7 @@ from mattebox_proto.channel import Address, open_channel
 from mattebox_proto.client import Client, Endpoint
 from mattebox_proto.discovery import BackendCard, process_lives, read_card, remove_card
 from mattebox_proto.errors import BackendNotStarted, InvalidRequest
+from mattebox_proto.file_lock import try_lock
 from mattebox_proto.paths import Folders, folders, private_folder
 
 IDLE_EXIT = 900
@@ -215,7 +216,7 @@ def _start_lock(where: Folders, timeout: float) -> Iterator[None]:
     private_folder(where.run)
     with (where.run / "start.lock").open("a+b") as file:
         give_up = time.monotonic() + timeout
-        while not _try_lock(file):
+        while not try_lock(file):
             if time.monotonic() > give_up:
                 raise BackendNotStarted(
                     f"Another process has been starting the backend for {timeout:g} s. "
@@ -223,18 +224,3 @@ def _start_lock(where: Folders, timeout: float) -> Iterator[None]:
                 )
             time.sleep(_POLL)
         yield
-
-
-def _try_lock(file: IO[bytes]) -> bool:
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

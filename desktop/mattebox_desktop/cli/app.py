@@ -23,6 +23,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+# `mattebox jobs --backend X cancel` means the same as `mattebox jobs cancel --backend X`: a group leaves the
+# address that it was given in `context.obj` for its commands.
+
 # All that follows is another command's: it is handed on as it is, `--help` too.
 _HANDED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
@@ -158,6 +161,7 @@ app.add_typer(cache, name="cache")
 def _cache(context: typer.Context, backend: Backend = "") -> None:
     from mattebox_desktop.cli.listings import show_cache
 
+    context.obj = backend
     if context.invoked_subcommand is None:
         show_cache(backend)
 
@@ -165,6 +169,7 @@ def _cache(context: typer.Context, backend: Backend = "") -> None:
 @cache.command("clear")
 @guarded
 def _cache_clear(
+    context: typer.Context,
     kinds: Annotated[
         list[str] | None, typer.Argument(help="What to clear; all but takes when absent.")
     ] = None,
@@ -173,7 +178,7 @@ def _cache_clear(
     """Clears the cache, or only the kinds named."""
     from mattebox_desktop.cli.listings import clear_cache
 
-    clear_cache(kinds or [], backend)
+    clear_cache(kinds or [], backend or context.obj)
 
 
 jobs = typer.Typer(help="Lists jobs, shows a job's log, cancels one.", invoke_without_command=True)
@@ -185,26 +190,31 @@ app.add_typer(jobs, name="jobs")
 def _jobs(context: typer.Context, backend: Backend = "") -> None:
     from mattebox_desktop.cli.listings import show_jobs
 
+    context.obj = backend
     if context.invoked_subcommand is None:
         show_jobs(backend)
 
 
 @jobs.command("cancel")
 @guarded
-def _jobs_cancel(job: Annotated[str, typer.Argument(help="Its id.")], backend: Backend = "") -> None:
+def _jobs_cancel(
+    context: typer.Context, job: Annotated[str, typer.Argument(help="Its id.")], backend: Backend = ""
+) -> None:
     """Cancels a job."""
     from mattebox_desktop.cli.listings import cancel_job
 
-    cancel_job(job, backend)
+    cancel_job(job, backend or context.obj)
 
 
 @jobs.command("log")
 @guarded
-def _jobs_log(job: Annotated[str, typer.Argument(help="Its id.")], backend: Backend = "") -> None:
+def _jobs_log(
+    context: typer.Context, job: Annotated[str, typer.Argument(help="Its id.")], backend: Backend = ""
+) -> None:
     """Prints a job's log."""
     from mattebox_desktop.cli.listings import print_log
 
-    print_log(job, backend)
+    print_log(job, backend or context.obj)
 
 
 takes = typer.Typer(help="Lists takes, writes one to a file, deletes one.", invoke_without_command=True)
@@ -216,6 +226,7 @@ app.add_typer(takes, name="takes")
 def _takes(context: typer.Context, backend: Backend = "") -> None:
     from mattebox_desktop.cli.listings import show_takes
 
+    context.obj = backend
     if context.invoked_subcommand is None:
         show_takes(backend)
 
@@ -223,6 +234,7 @@ def _takes(context: typer.Context, backend: Backend = "") -> None:
 @takes.command("export")
 @guarded
 def _takes_export(
+    context: typer.Context,
     take: Annotated[str, typer.Argument(help="Its id.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="As of `mattebox edit`.")],
     backend: Backend = "",
@@ -230,16 +242,18 @@ def _takes_export(
     """Writes a take to a file."""
     from mattebox_desktop.cli.listings import export_take
 
-    export_take(take, output, backend)
+    export_take(take, output, backend or context.obj)
 
 
 @takes.command("delete")
 @guarded
-def _takes_delete(take: Annotated[str, typer.Argument(help="Its id.")], backend: Backend = "") -> None:
+def _takes_delete(
+    context: typer.Context, take: Annotated[str, typer.Argument(help="Its id.")], backend: Backend = ""
+) -> None:
     """Deletes a take."""
     from mattebox_desktop.cli.listings import delete_take
 
-    delete_take(take, backend)
+    delete_take(take, backend or context.obj)
 
 
 @app.command("schema")

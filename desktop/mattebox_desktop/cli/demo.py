@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import typer
 from mattebox_media import Frame, open_clip
+from mattebox_proto.atomic_file import replacing
 from mattebox_proto.codecs.masks import decode_frames
 from mattebox_proto.mattebox.v1 import edit_pb2, jobs_pb2
 from numpy.typing import NDArray
@@ -34,7 +34,8 @@ def run_demo(folder: Path, backend: str, device: str) -> None:
         write_take(client, take, edit.source, lossless)
         write_take(client, take, edit.source, video, title="Encode")
     picture = folder / "side-by-side.png"
-    _sheet(edit, take, lossless).save(picture)
+    with replacing(picture) as file:
+        _sheet(edit, take, lossless).save(file, "PNG")
     report = report_of(take)
     write_report(folder / "report.json", report)
     _say(folder, edit, report)
@@ -51,7 +52,11 @@ def _copy_demo(folder: Path) -> None:
                 f"{own} is no longer the demo's: render yours with `mattebox edit {own} -o result.mp4`, "
                 "or name another folder for the demo with -o."
             )
-        shutil.copytree(shipped, folder, dirs_exist_ok=True)
+        for source in (path for path in shipped.rglob("*") if path.is_file()):
+            copy = folder / source.relative_to(shipped)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(copy) as file:
+                file.write(source.read_bytes())
 
 
 def _sheet(edit: PreparedEdit, take: jobs_pb2.Take, result: Path) -> Image.Image:

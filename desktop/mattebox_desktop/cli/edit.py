@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import typer
 from mattebox_media.formats import check_output
+from mattebox_proto.atomic_file import replacing
 from mattebox_proto.mattebox.v1 import jobs_pb2
 
 from mattebox_desktop.cli.connecting import connect
@@ -49,17 +48,8 @@ def check_report(path: Path) -> None:
 
 def write_report(path: Path, report: dict[str, Any]) -> None:
     """Replaces the file in one step."""
-    handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}-", suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(report, file, indent=2, ensure_ascii=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with replacing(path) as file:
+        file.write((json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def _keep_inputs(edit: PreparedEdit, output: Path, report: Path | None) -> None:

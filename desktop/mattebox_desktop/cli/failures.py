@@ -72,7 +72,7 @@ def judge(error: Exception) -> tuple[int, str | None]:
 def _system_sentence(error: OSError) -> str:
     where = f" ({error.filename})" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"The disk is full{where}; make room and try again. Nothing was overwritten."
+        return f"The disk is full{where}; make room and try again."
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"No permission to read or write{where}; check the folder's rights."
     return f"{error.strerror or error}{where}."

@@ -1,35 +1,18 @@
-"""Pictures of an edit: masks and references read from disk, and the side-by-side sheet of a result."""
+"""The side-by-side sheet of a result."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
-
-from mattebox_desktop.cli.failures import UsageFault
+from PIL import Image, ImageDraw, ImageFont
 
 _CELL = 256
 _GAP = 8
 _LABEL = 28
 _PAPER = (24, 24, 28)
 _INK = (230, 230, 230)
-
-
-def read_mask(path: Path) -> NDArray[np.uint8]:
-    """Returns (H, W) uint8; a colour picture counts by its brightness, 16 bit by its upper 8."""
-    with _open(path) as picture:
-        if picture.mode.startswith("I;16") or picture.mode == "I":
-            return (np.asarray(picture).astype(np.uint32) // 257).clip(0, 255).astype(np.uint8)
-        return np.array(picture.convert("RGB").convert("L") if picture.mode == "P" else picture.convert("L"))
-
-
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """Returns (H, W, 3) uint8 RGB."""
-    with _open(path) as picture:
-        return np.array(picture.convert("RGB"))
 
 
 def side_by_side(
@@ -55,12 +38,3 @@ def side_by_side(
             enlarged = Image.fromarray(picture).resize(cell, Image.Resampling.NEAREST)
             sheet.paste(enlarged, (left, top + _LABEL))
     return sheet
-
-
-def _open(path: Path) -> Image.Image:
-    try:
-        picture = Image.open(path)
-        picture.load()
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise UsageFault(f"The picture {path} cannot be read; save it again as PNG.") from error
-    return picture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 from mattebox_media import ClipInfo, Frame, open_clip
-from mattebox_media.writer import write_clip
+from mattebox_media.writer import write_like
 from mattebox_proto.client import Client
 from mattebox_proto.editfile import EditFile, edit_message, load
 from mattebox_proto.errors import BackendError, Cancelled, from_kind
@@ -17,8 +17,8 @@ from mattebox_proto.mattebox.v1 import clips_pb2, edit_pb2, jobs_pb2
 from mattebox_proto.watch import ENDED
 
 from mattebox_desktop.cli.failures import INTERRUPTED
-from mattebox_desktop.cli.pictures import read_image, read_mask
 from mattebox_desktop.cli.progress import Bar, bar, counted
+from mattebox_desktop.service.edit_pictures import read_image, read_mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class PreparedEdit:
 
 
 def prepare(path: Path) -> PreparedEdit:
-    """Reads the edit file and everything it names. Raises InvalidEditFile, MediaError, UsageFault."""
+    """Reads the edit file and everything it names. Raises InvalidEditFile, MediaError."""
     file = load(path)
     folder = path.absolute().parent
     source = folder / file.source
@@ -94,21 +94,9 @@ def write_take(
     client: Client, take: jobs_pb2.Take, source: Path, output: Path, *, title: str = "Write"
 ) -> None:
     """Writes a take's frames with the source's timing, colour and sound. Raises MediaError, BackendError."""
-    with open_clip(source) as clip:
-        info = clip.info
-        times = clip.times(take.start, take.stop)
-    with bar(title) as shown:
+    with open_clip(source) as clip, bar(title) as shown:
         frames = counted(_frames(client, take), take.stop - take.start, shown)
-        write_clip(
-            output,
-            frames,
-            fps=info.fps,
-            times=times if info.variable_frame_rate else None,
-            color=info.color,
-            audio_from=source if info.has_audio else None,
-            audio_start=times[0],
-            pixel_aspect=info.pixel_aspect,
-        )
+        write_like(output, frames, clip, take.start, take.stop)
 
 
 def _frames(client: Client, take: jobs_pb2.Take) -> Iterator[Frame]:

@@ -127,6 +127,24 @@ def test_a_backend_that_is_not_there(mattebox: Run, work: Path, edit_file: Run) 
     sentence(mattebox("jobs", "--backend", "nonsense"), "nonsense", "HOST:PORT")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("cache", "clear"),
+        ("jobs", "cancel", "j"),
+        ("jobs", "log", "j"),
+        ("takes", "delete", "t"),
+        ("takes", "export", "t", "-o", "o.mp4"),
+    ],
+)
+def test_a_backend_named_before_the_subcommand_counts(
+    mattebox: Run, work: Path, words: tuple[str, ...]
+) -> None:
+    outcome = mattebox(words[0], "--backend", f"unix://{work}/none.sock", *words[1:])
+    assert outcome.code == 1
+    assert "gone or cannot be reached" in outcome.err
+
+
 def test_a_name_that_is_neither_file_nor_command(mattebox: Run, work: Path) -> None:
     sentence(mattebox("edti"), "no file and no command named 'edti'", "did you mean `mattebox edit`?")
     sentence(mattebox(work / "none.mp4"), "none.mp4", "mattebox --help")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,9 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 from mattebox_desktop.cli.app import with_default_command
+from mattebox_desktop.cli.edit import write_report
 from mattebox_desktop.cli.failures import judge
 from mattebox_desktop.cli.listings import size_text
-from mattebox_desktop.cli.pictures import read_image, read_mask, side_by_side
+from mattebox_desktop.cli.pictures import side_by_side
+from mattebox_desktop.service.edit_pictures import read_image, read_mask
 from mattebox_proto.editfile import schema
 from mattebox_proto.version import version
 from PIL import Image
@@ -95,8 +98,28 @@ def test_a_full_disk_is_said_in_words_and_a_fault_of_ours_is_not_hidden() -> Non
     code, said = judge(OSError(28, "No space left on device", "/x/o.mp4"))
     assert code == 1
     assert said is not None
-    assert said.startswith("The disk is full (/x/o.mp4)")
+    assert said == "The disk is full (/x/o.mp4); make room and try again."
     assert judge(KeyError("ours")) == (1, None)
+
+
+def test_a_report_has_the_rights_of_any_other_file(tmp_path: Path) -> None:
+    (tmp_path / "other").write_text("")
+    write_report(tmp_path / "report.json", {"take": "t1"})
+    assert json.loads((tmp_path / "report.json").read_text()) == {"take": "t1"}
+    assert (tmp_path / "report.json").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_a_full_disk_leaves_an_earlier_demo_whole(command: list[str], tmp_path: Path) -> None:
+    (tmp_path / "source.mkv").write_bytes(b"earlier")
+
+    def small_disk() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+    done = subprocess.run(
+        [*command, "demo", "-o", tmp_path], capture_output=True, text=True, preexec_fn=small_disk
+    )
+    assert (done.returncode, done.stderr) == (1, "mattebox: File too large.\n")
+    assert (tmp_path / "source.mkv").read_bytes() == b"earlier"
 
 
 def test_masks_of_every_kind_of_picture_are_read(tmp_path: Path) -> None:
