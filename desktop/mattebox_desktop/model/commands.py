@@ -113,8 +113,9 @@ def rename_region(project: Project, region: Region, name: str) -> None:
 
 
 def set_region_prompt(project: Project, region: Region, prompt: str) -> None:
+    """Says what should be there. Words that an edit file picked out of the prompt before no longer hold."""
     with project.changes.transaction(f"Edit prompt of {region.name}", merge=("prompt", region.id)):
-        region.prompt = prompt
+        region.prompt, region.words = prompt, ()
 
 
 def set_region_color(project: Project, region: Region, color: str) -> None:
@@ -128,7 +129,7 @@ def set_region_visible(project: Project, region: Region, visible: bool) -> None:
 
 
 def set_region_edge(project: Project, region: Region, *, mode: MaskMode, dilation: int, feather: int) -> None:
-    """Sets how the mask is widened (dilation, feather in pixels, 0 or more)."""
+    """Sets how the mask is widened (dilation in pixels) and how soft its edge is (feather in pixels)."""
     with project.changes.transaction(f"Edge of {region.name}", merge=("edge", region.id)):
         region.mode, region.dilation, region.feather = mode, max(0, dilation), max(0, feather)
 

@@ -29,6 +29,7 @@ class RegionRequest:
     dilation: int
     feather: int
     order: int
+    words: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,6 +88,7 @@ def edit_request(project: Project, title: str) -> EditRequest:
                 region.dilation,
                 region.feather,
                 order,
+                region.words,
             )
         )
     if not regions:

@@ -99,11 +99,6 @@ class MaskTrack:
             for start, stop in zip(self._frames, ends, strict=True)
         ]
 
-    @property
-    def empty(self) -> bool:
-        """No frame shows any mask."""
-        return not any(mask is not None and mask.any() for mask in self._keys.values())
-
     # -- changing --------------------------------------------------------------------------------------------
 
     def set_key(self, frame: int, mask: Mask | None) -> None:
@@ -127,11 +122,6 @@ class MaskTrack:
         """Takes a key away; the one before it is held on over its frames."""
         if frame in self._keys:
             self._change({k: m for k, m in self._keys.items() if k != frame}, frame)
-
-    def clear(self) -> None:
-        """Takes every key away."""
-        if self._keys:
-            self._change({}, 0)
 
     def hold(self, source: int, start: int, stop: int) -> None:
         """Shows the mask of frame `source` over [start, stop); frames outside keep what they showed.

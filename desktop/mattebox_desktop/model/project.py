@@ -79,9 +79,6 @@ class Project(Node):
         self.extra: dict[str, Any] = {}
         self.extra_members: dict[str, bytes] = {}
 
-    def region(self, id_: str) -> Region | None:
-        return next((region for region in self.regions if region.id == id_), None)
-
     def take(self, id_: str | None) -> Take | None:
         return next((take for take in self.takes if take.id == id_), None)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mattebox_media import files_at
 from mattebox_proto.atomic_file import replacing
 from PIL import Image
 from pydantic import ValidationError
@@ -47,6 +48,11 @@ _LONGEST_MAIN = 64 << 20
 _DAMAGE = (KeyError, ModelError, NotImplementedError, RuntimeError, SyntaxError, ValueError, zlib.error)
 """What zipfile, zlib, json and Pillow raise on bytes that were changed or cut."""
 _MASKS = "masks/"
+
+
+def project_path(path: Path) -> Path:
+    """The path with a project's ending: as given, or with the ending put behind it."""
+    return path if path.suffix.lower() == SUFFIX else path.with_name(path.name + SUFFIX)
 
 
 def save_project(project: Project, path: Path) -> None:
@@ -196,6 +202,7 @@ def _region_record(region: Region) -> RegionRecord:
         mode=region.mode,
         dilation=region.dilation,
         feather=region.feather,
+        words=list(region.words),
         keys=[
             KeyRecord(frame=frame, mask=None if mask is None else _member(region, frame))
             for frame, mask in region.masks.keys.items()
@@ -292,7 +299,7 @@ def _project(record: ProjectRecord, archive: zipfile.ZipFile, folder: Path) -> P
 def _clip(record: ClipRecord, folder: Path) -> ClipRef:
     beside = None if record.relative is None else (folder / record.relative)
     # A project that was moved together with its clip finds it again.
-    path = beside.resolve() if beside is not None and beside.exists() else Path(record.path)
+    path = beside.resolve() if beside is not None and files_at(beside) else Path(record.path)
     return ClipRef(
         path,
         record.width,
@@ -311,6 +318,7 @@ def _region(
     region.name, region.prompt = record.name, record.prompt
     region.color, region.letter, region.visible = record.color, record.letter, record.visible
     region.mode, region.dilation, region.feather = record.mode, record.dilation, record.feather
+    region.words = tuple(record.words)
     region.extra = unknown(record)
     for key in record.keys:
         region.masks.set_key(key.frame, None if key.mask is None else _mask(archive, key.mask, clip.shape))

@@ -45,6 +45,7 @@ class RegionRecord(Record):
     mode: MaskMode = MaskMode.TIGHT
     dilation: Annotated[int, Field(ge=0)] = 0
     feather: Annotated[int, Field(ge=0)] = 0
+    words: list[str] = []
     keys: list[KeyRecord] = []
 
 

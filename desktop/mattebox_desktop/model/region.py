@@ -52,6 +52,8 @@ class Region(Node):
     mode = Observed(MaskMode.TIGHT, "How the region's mask is widened")
     dilation = Observed(0, "How far the region's mask is grown")
     feather = Observed(0, "The region's feather")
+    words = Observed[tuple[str, ...]]((), "The words that mean the region")
+    """Only an edit file says them; without them they are found from the region's prompt."""
 
     def __init__(
         self, history: History | None, shape: tuple[int, int], frame_count: int, *, id_: str = ""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from mattebox_media import ClipInfo, MediaError, open_clip
+from mattebox_media import ClipInfo, open_clip, pattern_of, plain_name
 from PySide6.QtCore import QObject, QTimer, Signal
 
 from mattebox_desktop.model import commands
 from mattebox_desktop.model.errors import ProjectFileError
 from mattebox_desktop.model.project import ClipRef, Project
-from mattebox_desktop.model.project_file import SUFFIX, load_project, save_project
+from mattebox_desktop.model.project_file import SUFFIX, load_project, project_path, save_project
 from mattebox_desktop.service.edit_files import EDIT_FILES, project_of_edit
 from mattebox_desktop.service.frames import FrameSource
 from mattebox_desktop.service.recovery import Recovery
@@ -26,8 +26,9 @@ class Documents(QObject):
     Signals: `replaced(Project)` when another project is open; `source_ready(ClipInfo)` when its clip can be
     read; `clip_failed(path, error)` when a clip cannot be opened, the old project staying as it was;
     `clip_missing(ClipRef, error)` when a project's own clip cannot be read; `clip_differs(ClipRef)` when it
-    is not the one the project was made with; `keeping_failed(error)` when unsaved work cannot be written
-    aside; `renamed()` when the file's name or whether it is saved changes.
+    is not the one the project was made with; `references_left_out(count)` when an edit file has pictures that
+    a project cannot hold; `keeping_failed(error)` when unsaved work cannot be written aside; `renamed()` when
+    the file's name or whether it is saved changes.
     """
 
     replaced = Signal(object)
@@ -35,6 +36,7 @@ class Documents(QObject):
     clip_failed = Signal(object, object)
     clip_missing = Signal(object, object)
     clip_differs = Signal(object)
+    references_left_out = Signal(int)
     keeping_failed = Signal(object)
     renamed = Signal()
 
@@ -47,6 +49,7 @@ class Documents(QObject):
         self._hasher = Worker("clip hash", self)
         self._recovery = Recovery()
         self._kept = True
+        self._keeping_fails = False
         self._end_watch = self.project.changes.changed.connect(self._touched)
         self._keeper = QTimer(self)
         self._keeper.setInterval(KEEP_ASIDE_MS)
@@ -56,7 +59,8 @@ class Documents(QObject):
     # -- opening ---------------------------------------------------------------------------------------------
 
     def open(self, path: Path) -> None:
-        """Opens a project, or an edit file or a clip as a new project.
+        """Opens a project, or an edit file or a clip as a new project. A numbered picture, or a folder of
+        them, stands for its sequence.
 
         Raises:
             ProjectFileError: the project or the edit cannot be read. What a clip's reader finds is told by
@@ -66,9 +70,9 @@ class Documents(QObject):
         if suffix == SUFFIX:
             self.open_project(path)
         elif suffix in EDIT_FILES:
-            self._install(project_of_edit(path), None)
+            self._open_edit(path)
         else:
-            self.open_clip(path)
+            self.open_clip(pattern_of(path) or path)
 
     def open_clip(self, path: Path) -> None:
         """Opens a clip; the project at hand stays until the clip has proved readable."""
@@ -94,6 +98,7 @@ class Documents(QObject):
             ProjectFileError: it is another clip: its size or length differs.
         """
         clip = commands.require_clip(self.project)
+        path = pattern_of(path) or path
         with open_clip(path) as reader:
             info = reader.info
         if (info.width, info.height, info.frame_count) != (clip.width, clip.height, clip.frame_count):
@@ -102,7 +107,7 @@ class Documents(QObject):
                 f"“{path.name}” is {_size(info)}, but this project was made with a clip of "
                 f"{clip.width}×{clip.height} with {clip.frame_count} frames; choose the same clip.",
             )
-        with self.project.changes.transaction("Find clip"):
+        with self.project.changes.transaction("Find clip", undoable=False):
             self.project.clip = replace(clip, path=path.absolute())
         self._open_source()
 
@@ -117,11 +122,11 @@ class Documents(QObject):
         """For the window's title."""
         if self.path is not None:
             return self.path.stem
-        return "Untitled" if self.project.clip is None else self.project.clip.path.stem
+        return "Untitled" if self.project.clip is None else plain_name(self.project.clip.path)
 
     def save(self, path: Path) -> None:
         """Raises ProjectFileError; the old file then stands as it stood."""
-        path = path if path.suffix.lower() == SUFFIX else path.with_name(path.name + SUFFIX)
+        path = project_path(path)
         save_project(self.project, path)
         self.path = path
         self.project.changes.mark_saved()
@@ -136,21 +141,29 @@ class Documents(QObject):
         try:
             self._recovery.keep(self.project)
         except ProjectFileError as error:
-            self.keeping_failed.emit(error)
-        self._kept = True
+            if not self._keeping_fails:
+                self.keeping_failed.emit(error)
+            self._keeping_fails = True
+        else:
+            self._kept, self._keeping_fails = True, False
 
     def left_behind(self) -> list[Path]:
         """Unsaved projects of desktops that crashed."""
         return self._recovery.left_behind()
 
     def recover(self, path: Path) -> None:
-        """Opens what a crashed desktop left, as unsaved work. Raises ProjectFileError."""
+        """Opens what a crashed desktop left, as unsaved work. Its copy goes once ours is written.
+
+        Raises:
+            ProjectFileError: the copy cannot be read; it stays.
+        """
         project = load_project(path)
         project.changes.mark_unsaved()
         self._install(project, None)
         self._kept = False
         self.keep_aside()
-        path.unlink(missing_ok=True)
+        if self._kept:
+            self._recovery.forget(path)
 
     def close(self) -> None:
         """Ends the threads; unsaved work was asked about before."""
@@ -163,13 +176,21 @@ class Documents(QObject):
 
     # -- inside ----------------------------------------------------------------------------------------------
 
+    def _open_edit(self, path: Path) -> None:
+        opened = project_of_edit(path)
+        self._install(opened.project, None)
+        if opened.references:
+            self.references_left_out.emit(opened.references)
+
     def _clip_opened(self, source: FrameSource, info: ClipInfo) -> None:
         if source is not self._candidate:
             return
         self._candidate = None
         project = Project()
         clip = ClipRef(info.path, info.width, info.height, info.frame_count, info.fps)
-        commands.set_clip(project, clip)
+        with project.changes.transaction("Open clip", undoable=False):
+            commands.set_clip(project, clip)
+        project.changes.mark_saved()  # a clip that was only looked at is nobody's work
         self._install(project, None, source)
         self.source_ready.emit(info)
 
@@ -276,6 +297,3 @@ def _size(info: ClipInfo) -> str:
 def _content_hash(path: Path, worker: Worker) -> str:
     with open_clip(path) as reader:
         return reader.content_hash(worker.check)
-
-
-CLIP_ERRORS = (MediaError, OSError)

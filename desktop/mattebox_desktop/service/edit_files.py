@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,10 +12,8 @@ from mattebox_proto.codecs.masks import decode_frames
 from mattebox_proto.codecs.params import decode_params
 from mattebox_proto.editfile.message import edit_message
 from mattebox_proto.editfile.reading import load
-from mattebox_proto.errors import BackendError, InvalidMessage
+from mattebox_proto.errors import InvalidEditFile, InvalidMessage
 from mattebox_proto.mattebox.v1 import clips_pb2, edit_pb2
-from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from mattebox_desktop.model import commands
 from mattebox_desktop.model.edit_request import AUTO, DEFAULT_METHOD
@@ -22,6 +21,7 @@ from mattebox_desktop.model.errors import ModelError, ProjectFileError
 from mattebox_desktop.model.mask_track import Mask
 from mattebox_desktop.model.project import ClipRef, Project
 from mattebox_desktop.model.region import MaskMode
+from mattebox_desktop.service.edit_pictures import read_image, read_mask
 
 EDIT_FILES = (".toml", ".json")
 _MODES = {
@@ -31,8 +31,16 @@ _MODES = {
 }
 
 
-def project_of_edit(path: Path) -> Project:
-    """A project that renders what the edit file renders; references are left out in this version.
+@dataclass(frozen=True, slots=True)
+class OpenedEdit:
+    """project: renders what the edit file renders, but for its references. references: how many it has."""
+
+    project: Project
+    references: int
+
+
+def project_of_edit(path: Path) -> OpenedEdit:
+    """Opens an edit file.
 
     Raises:
         ProjectFileError: the edit, its source or one of its masks cannot be read; the sentence says which.
@@ -44,10 +52,10 @@ def project_of_edit(path: Path) -> Project:
         with open_clip(source) as reader:
             info = reader.info
         clip = clips_pb2.Clip(width=info.width, height=info.height, frames=info.frame_count)
-        message = edit_message(edit, clip, folder=path.parent, read_mask=_grey, read_image=_color)
+        message = edit_message(edit, clip, folder=path.parent, read_mask=read_mask, read_image=read_image)
         ref = ClipRef(info.path.absolute(), info.width, info.height, info.frame_count, Fraction(info.fps))
-        return _project(ref, message)
-    except (BackendError, InvalidMessage, MediaError, ModelError, OSError, UnidentifiedImageError) as error:
+        return OpenedEdit(_project(ref, message), len(edit.references))
+    except (InvalidEditFile, InvalidMessage, MediaError, ModelError, OSError) as error:
         raise ProjectFileError(path, str(error)) from error
 
 
@@ -64,6 +72,7 @@ def _project(clip: ClipRef, edit: edit_pb2.Edit) -> Project:
             region = commands.add_region(project, saved.name, saved.prompt)
             region.mode = _MODES.get(saved.mode, MaskMode.TIGHT)
             region.dilation, region.feather = saved.dilation, saved.feather
+            region.color, region.words = saved.color or region.color, tuple(saved.words)
             before: Mask | None = None
             for frame, mask in enumerate(decode_frames(saved.masks), edit.start):
                 if before is None or not np.array_equal(mask, before):
@@ -73,13 +82,3 @@ def _project(clip: ClipRef, edit: edit_pb2.Edit) -> Project:
                 region.masks.set_key(edit.stop, None)
     project.changes.mark_saved()
     return project
-
-
-def _grey(path: Path) -> NDArray[np.uint8]:
-    with Image.open(path) as image:
-        return np.array(image.convert("L"), np.uint8)
-
-
-def _color(path: Path) -> NDArray[np.uint8]:
-    with Image.open(path) as image:
-        return np.array(image.convert("RGB"), np.uint8)

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mattebox_media import ClipReader, MediaError, OutputFormat, check_output, open_clip, write_clip
+from mattebox_media import (
+    ClipReader,
+    MediaError,
+    OutputFormat,
+    check_output,
+    files_at,
+    open_clip,
+    write_like,
+)
+from mattebox_media.errors import OutputFailed
 from numpy.typing import NDArray
 from PySide6.QtCore import QObject, Qt, Signal, Slot
 
@@ -38,6 +47,7 @@ class ExportRequest:
     """Frames [start, stop) of the clip into `target`; where the take covers a frame, the take's is written.
 
     take: its lossless video, whose first frame is frame `take_start` of the clip; None exports the source.
+    kept: the project's clip and takes, which may not be written over.
     """
 
     clip: Path
@@ -48,6 +58,7 @@ class ExportRequest:
     stop: int
     target: Path
     format: OutputFormat
+    kept: tuple[Path, ...]
 
 
 class ExportCancelled(Exception):
@@ -74,8 +85,11 @@ class Export(QObject):
         self._thread = threading.Thread(target=self._run, name="export", daemon=True)
 
     def start(self) -> None:
-        """Raises MediaError at once when the target's ending names no format that can be written."""
+        """Raises MediaError at once when the target's ending names no format that can be written, or when the
+        export would land on the project's own footage.
+        """
         check_output(self.request.target, format=self.request.format)
+        _spare(self.request.kept, self.request.target)
         self._thread.start()
 
     def cancel(self) -> None:
@@ -91,15 +105,12 @@ class Export(QObject):
         request = self.request
         try:
             with open_clip(request.clip) as source:
-                times = source.times(request.start, request.stop)
-                write_clip(
+                write_like(
                     request.target,
                     self._frames(source),
-                    fps=source.info.fps,
-                    times=[time - times[0] for time in times] if source.info.variable_frame_rate else None,
-                    color=source.info.color,
-                    audio_from=request.clip if source.info.has_audio else None,
-                    audio_start=times[0],
+                    source,
+                    request.start,
+                    request.stop,
                     format=request.format,
                 )
         except ExportCancelled as stopped:
@@ -135,3 +146,12 @@ class Export(QObject):
             self.failed.emit(what)
         else:
             self.finished.emit(what)
+
+
+def _spare(kept: tuple[Path, ...], target: Path) -> None:
+    """Raises OutputFailed when a file of the target is one of those to keep."""
+    replaced = {file.resolve() for file in files_at(target)}
+    if any(file.resolve() in replaced for path in kept for file in files_at(path)):
+        raise OutputFailed(
+            f"“{target.name}” is the project's clip or one of its takes; choose another name to export to."
+        )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
+from typing import IO
 
-from mattebox_proto.discovery import process_lives
+from mattebox_proto.file_lock import try_lock
 from mattebox_proto.paths import folders, private_folder
 
 from mattebox_desktop.model.errors import ProjectFileError
@@ -14,11 +16,16 @@ from mattebox_desktop.model.project_file import SUFFIX, save_project
 
 
 class Recovery:
-    """The aside copy of this process's project: `recovery/<pid>.mattebox` under the data folder."""
+    """The aside copy of this process's project, in `recovery` under the data folder.
+
+    A process's id comes again: so the copy's name is partly random, and a lock beside it, which ends with the
+    process, tells whether anyone still works on it.
+    """
 
     def __init__(self) -> None:
         self._folder = folders().data / "recovery"
-        self.path = self._folder / f"{os.getpid()}{SUFFIX}"
+        self.path = self._folder / f"{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
+        self._lock: IO[bytes] | None = None
 
     def keep(self, project: Project) -> None:
         """Writes the project aside.
@@ -28,6 +35,7 @@ class Recovery:
         """
         try:
             private_folder(self._folder)
+            self._hold()
         except OSError as error:
             raise ProjectFileError(
                 self.path,
@@ -37,13 +45,36 @@ class Recovery:
 
     def discard(self) -> None:
         """The project is saved or given up: nothing is to be recovered."""
-        self.path.unlink(missing_ok=True)
+        if self._lock is not None:
+            self.path.unlink(missing_ok=True)
+            self._lock.close()
+            self._lock = None
+            self.forget(self.path)
 
     def left_behind(self) -> list[Path]:
         """Copies of processes that ended without discarding theirs, the newest first."""
-        found = [
-            path
-            for path in self._folder.glob(f"*{SUFFIX}")
-            if path.stem.isdigit() and path != self.path and not process_lives(int(path.stem))
-        ]
+        found = [path for path in self._folder.glob(f"*{SUFFIX}") if path != self.path and not _held(path)]
         return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
+
+    def forget(self, path: Path) -> None:
+        """Removes a copy that is no longer needed."""
+        path.unlink(missing_ok=True)
+        _lock_of(path).unlink(missing_ok=True)
+
+    def _hold(self) -> None:
+        if self._lock is None:
+            self._lock = _lock_of(self.path).open("wb")
+            try_lock(self._lock)
+
+
+def _held(path: Path) -> bool:
+    """The process that wrote the copy still runs."""
+    try:
+        with _lock_of(path).open("rb") as file:
+            return not try_lock(file)
+    except FileNotFoundError:
+        return False
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_suffix(".lock")

@@ -78,6 +78,7 @@ def _region_message(region: RegionRequest, shape: tuple[int, int]) -> edit_pb2.R
         dilation=region.dilation,
         feather=region.feather,
         order=region.order,
+        words=region.words,
         color=region.color,
     )
 

@@ -66,6 +66,7 @@ class Workspace(QObject):
         documents.clip_failed.connect(self._clip_failed)
         documents.clip_missing.connect(self._clip_missing)
         documents.clip_differs.connect(self._clip_differs)
+        documents.references_left_out.connect(self._references_left_out)
         documents.keeping_failed.connect(self._keeping_failed)
         self.playback.moved.connect(self._play_to)
         Session.frame.changed(self.session).connect(self.screen.request)
@@ -117,6 +118,7 @@ class Workspace(QObject):
             stop,
             target,
             format_,
+            kept=(clip.path, *(other.path for other in self.project.takes)),
         )
         self.exports.start(request)
 
@@ -187,7 +189,7 @@ class Workspace(QObject):
         self._bindings.add(Project.clip.changed(project).connect(lambda _: self._adopt()))
         for prop in (Project.in_point, Project.out_point):
             self._bindings.add(prop.changed(project).connect(lambda _: self._range_changed()))
-        for topic in ("clip", "render", "command", "export", "take"):
+        for topic in ("clip", "render", "command", "export", "take", "edit"):
             self.settled.emit(topic)
         self._use_take(project.take_in_use)
         self._adopt()
@@ -297,7 +299,7 @@ class Workspace(QObject):
         if left:
             self._say(
                 "Unsaved work was found",
-                "Mattebox ended without saving it last time.",
+                "Mattebox ended without saving it last time; File → Recover unsaved work finds it later too.",
                 Remedy("Recover it", lambda: self.recover_requested.emit(left[0])),
                 severity=Severity.INFO,
                 topic="recovery",
@@ -326,6 +328,14 @@ class Workspace(QObject):
             "It has the same size and length but other contents; check that the masks still fit.",
             severity=Severity.WARNING,
             topic="clip",
+        )
+
+    def _references_left_out(self, count: int) -> None:
+        self._say(
+            "The reference pictures were left out",
+            f"The desktop cannot hold the {count} of this edit file; `mattebox edit` renders it with them.",
+            severity=Severity.WARNING,
+            topic="edit",
         )
 
     def _keeping_failed(self, error: Exception) -> None:

@@ -20,6 +20,7 @@ class Actions(QObject):
         # File
         self.new = make("New project", "file", "Ctrl+N")
         self.open = make("Open…", "folder-open", "Ctrl+O")
+        self.recover = make("Recover unsaved work…")
         self.save = make("Save", "floppy-disk", "Ctrl+S")
         self.save_as = make("Save as…", "", "Ctrl+Shift+S")
         self.export = make("Export…", "export", "Ctrl+E")

@@ -7,13 +7,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mattebox_media import files_at
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QApplication, QFileDialog, QMessageBox
 
 from mattebox_desktop.model import commands
 from mattebox_desktop.model.errors import NothingToUndoError, RangeError, TransactionOpenError
 from mattebox_desktop.model.project import Project, Take
-from mattebox_desktop.model.project_file import SUFFIX
+from mattebox_desktop.model.project_file import SUFFIX, project_path
 from mattebox_desktop.model.region import Region
 from mattebox_desktop.model.session import Compare
 from mattebox_desktop.service.preferences import preferences
@@ -25,6 +26,8 @@ from mattebox_desktop.ui.dialogs import (
     HoldDialog,
     ShortcutsDialog,
     ask_to_save,
+    ask_to_stop,
+    ask_what_to_recover,
 )
 from mattebox_desktop.ui.icons import repaint_icons
 
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
 _PROJECTS = f"Mattebox project (*{SUFFIX})"
 _CLIPS = (
     "Clips, projects and edits "
-    "(*.mp4 *.mov *.mkv *.webm *.avi *.m4v *.mxf *.png *.tif *.jpg *.mattebox *.toml)"
+    "(*.mp4 *.mov *.mkv *.webm *.avi *.m4v *.mxf *.png *.jpg *.jpeg *.mattebox *.toml *.json)"
 )
 _SIZE_STEP = 1.15
 
@@ -57,6 +60,7 @@ class WindowCommands:
         triggers: dict[object, Callable[[], object]] = {
             a.new: self.new,
             a.open: self.open,
+            a.recover: self.choose_recovery,
             a.save: self.save,
             a.save_as: self.save_as,
             a.export: lambda: self.export(self._project.take(self._project.take_in_use)),
@@ -156,17 +160,33 @@ class WindowCommands:
         """Opens a clip or a project in place of the one at hand, after asking about unsaved changes."""
         if self.may_leave():
             preferences().setValue("folder", str(path.parent))
-            self._workspace.guarded(lambda: self._workspace.documents.open(path))
+            self._open(path)
 
     def open_sample(self) -> None:
+        """Opens what ships. Its folder is not remembered: nothing of the user's belongs there."""
         path = sample()
-        if path is not None:
-            self.open_path(path)
+        if path is not None and self.may_leave():
+            self._open(path)
+
+    def _open(self, path: Path) -> None:
+        self._workspace.guarded(lambda: self._workspace.documents.open(path))
 
     def relink(self) -> None:
         name, _ = QFileDialog.getOpenFileName(self._window, "Find the project's clip", self._folder())
         if name:
             self._workspace.guarded(lambda: self._workspace.documents.relink(Path(name)))
+
+    def choose_recovery(self) -> None:
+        """Offers everything that crashed desktops left."""
+        left = self._workspace.documents.left_behind()
+        if not left:
+            QMessageBox.information(
+                self._window, "Recover unsaved work", "There is no unsaved work to recover."
+            )
+            return
+        path = ask_what_to_recover(left, self._window)
+        if path is not None:
+            self.recover(path)
 
     def recover(self, path: Path) -> None:
         if self.may_leave():
@@ -183,7 +203,17 @@ class WindowCommands:
         documents = self._workspace.documents
         suggested = documents.path or Path(self._folder()) / f"{documents.name}{SUFFIX}"
         name, _ = QFileDialog.getSaveFileName(self._window, "Save the project", str(suggested), _PROJECTS)
-        return bool(name) and self._workspace.guarded(lambda: documents.save(Path(name)))
+        if not name:
+            return False
+        path = project_path(Path(name))
+        if path != Path(name) and not self._may_replace(path):  # the dialog asked about the name as typed
+            return False
+        return self._workspace.guarded(lambda: documents.save(path))
+
+    def may_close(self) -> bool:
+        """Asks about what closing would cut off, then about unsaved changes."""
+        busy = self._workspace.busy
+        return (not busy or ask_to_stop(busy, self._window)) and self.may_leave()
 
     def may_leave(self) -> bool:
         """Asks about unsaved changes; False when the user wants to stay."""
@@ -198,9 +228,8 @@ class WindowCommands:
         return answer == QMessageBox.StandardButton.Discard
 
     def export(self, take: Take | None) -> None:
-        dialog = ExportDialog(
-            self._project, take, Path(self._folder()), self._workspace.documents.name, self._window
-        )
+        name = f"{self._workspace.documents.name}-edit"
+        dialog = ExportDialog(self._project, take, Path(self._folder()), name, self._window)
         accepted = dialog.exec()
         target, chosen, (start, stop) = dialog.target, dialog.chosen_format, dialog.frames
         taken = dialog.chosen_take
@@ -211,7 +240,7 @@ class WindowCommands:
             self._window.tabs.setCurrentWidget(self._window.queue)
 
     def _may_replace(self, target: Path) -> bool:
-        if not target.exists():
+        if not files_at(target):
             return True
         yes = QMessageBox.StandardButton.Yes
         question = f"“{target.name}” exists already. Replace it?"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 from PySide6.QtCore import Qt
@@ -13,6 +14,7 @@ from PySide6.QtWidgets import (
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
+    QInputDialog,
     QLabel,
     QLineEdit,
     QListWidget,
@@ -220,6 +222,29 @@ class ShortcutsDialog(QDialog):
         layout = QVBoxLayout(self)
         layout.addWidget(scroll)
         layout.addWidget(buttons)
+
+
+def ask_to_stop(what: list[str], parent: QWidget) -> bool:
+    """What is under way is about to be cut off: whether the user wants that."""
+    box = QMessageBox(parent)
+    box.setIcon(QMessageBox.Icon.Question)
+    box.setWindowTitle("Still at work")
+    box.setText(f"Closing stops {' and '.join(what)}.")
+    box.setInformativeText("Nothing half-written is left behind.")
+    stop = box.addButton("Stop and close", QMessageBox.ButtonRole.DestructiveRole)
+    box.setDefaultButton(box.addButton("Keep open", QMessageBox.ButtonRole.RejectRole))
+    box.exec()
+    return box.clickedButton() is stop
+
+
+def ask_what_to_recover(left: list[Path], parent: QWidget) -> Path | None:
+    """One of the projects that crashed desktops left; None when the user wants none of them."""
+    times = [datetime.fromtimestamp(path.stat().st_mtime, UTC).astimezone() for path in left]
+    words = [f"{number}. kept on {time:%Y-%m-%d at %H:%M:%S}" for number, time in enumerate(times, 1)]
+    chosen, accepted = QInputDialog.getItem(
+        parent, "Recover unsaved work", "Unsaved projects, the newest first:", words, 0, False
+    )
+    return left[words.index(chosen)] if accepted else None
 
 
 def ask_to_save(name: str, parent: QWidget) -> QMessageBox.StandardButton:

@@ -37,6 +37,8 @@ from mattebox_desktop.ui.parts import PANEL_MARGIN, quiet, rule, tool_button
 T = TypeVar("T")
 
 STEPS = "steps"
+LARGEST_SEED = 2**31 - 1
+"""What Qt's number field holds; an edit file may say a larger one."""
 DRAFT_SHARE = 0.4
 """A draft takes this share of the default number of steps."""
 
@@ -64,7 +66,7 @@ class EditPanel(QWidget):
         self.why_words.hide()
         self.model = QComboBox(self)
         self.draft, self.final = QRadioButton("Draft", self), QRadioButton("Final", self)
-        self.seed = whole_number(0, 2**31 - 1, parent=self)
+        self.seed = whole_number(0, LARGEST_SEED, parent=self)
         self.dice = tool_button("shuffle", "Another seed", self)
         self.more = QPushButton("▸ Parameters", self)
         self.more.setProperty("link", True)
@@ -212,7 +214,9 @@ class EditPanel(QWidget):
         )
         self.seed.valueChanged.connect(lambda value: commands.set_seed(workspace.project, int(value)))
         self.seed_label.reset.connect(lambda: commands.set_seed(workspace.project, 0))
-        self.dice.clicked.connect(lambda: commands.set_seed(workspace.project, random.randrange(2**31 - 1)))
+        self.dice.clicked.connect(
+            lambda: commands.set_seed(workspace.project, random.randrange(LARGEST_SEED))
+        )
         self.draft.clicked.connect(lambda: self._set_quality(draft=True))
         self.final.clicked.connect(lambda: self._set_quality(draft=False))
         self.why.toggled.connect(self.why_words.setVisible)
@@ -253,7 +257,9 @@ class EditPanel(QWidget):
 
     def _show_seed(self, seed: int) -> None:
         with QSignalBlocker(self.seed):
-            self.seed.setValue(seed)
+            self.seed.setValue(min(seed, LARGEST_SEED))
+        larger = f"The seed is {seed}, more than fits in here; it holds until you change it."
+        self.seed.setToolTip(larger if seed > LARGEST_SEED else "")
 
     def _show_range(self) -> None:
         project = self.workspace.project

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import QByteArray, QSize, Qt, QTimer
-from PySide6.QtGui import QAction, QCloseEvent, QDragEnterEvent, QDropEvent, QKeySequence, QShortcut
+from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QKeySequence, QShortcut
 from PySide6.QtWidgets import (
     QDockWidget,
     QMainWindow,
@@ -234,13 +234,10 @@ class MainWindow(QMainWindow):
             QTimer.singleShot(0, self, lambda: self.commands.open_path(paths[0]))
 
     def closeEvent(self, event: QCloseEvent) -> None:
-        if not self.commands.may_leave():
+        if not self.commands.may_close():
             event.ignore()
             return
         self._keep_layout()
         self.viewer.cancel_gesture()
         self.workspace.close()
         event.accept()
-
-    def every_action(self) -> list[QAction]:
-        return self.actions_.all

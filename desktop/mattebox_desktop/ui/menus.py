@@ -14,7 +14,7 @@ def build_menus(window: MainWindow) -> None:
     """Fills the window's menu bar; a None stands for a line between two groups."""
     a = window.actions_
     menus: dict[str, list[QAction | None]] = {
-        "&File": [a.new, a.open, None, a.save, a.save_as, None, a.export, None, a.quit],
+        "&File": [a.new, a.open, a.recover, None, a.save, a.save_as, None, a.export, None, a.quit],
         "&Edit": [a.undo, a.redo, None, a.palette],
         "&Clip": [
             a.play,

@@ -35,6 +35,7 @@ def content(project: Project) -> dict[str, Any]:
                 region.mode,
                 region.dilation,
                 region.feather,
+                region.words,
                 {k: None if m is None else m.tobytes() for k, m in region.masks.keys.items()},
             )
             for region in project.regions
@@ -57,6 +58,7 @@ def edited(project: Project) -> Project:
     with project.changes.transaction("Paint"):
         region.masks.set_key(3, rng.integers(0, 256, (48, 64)).astype(np.uint8))
         region.masks.set_key(9, None)
+        region.words = ("red", "disc")
     take = Take("t1", "Take 1", Path("/takes/1.mkv"), 2, 18, 0, "p", "2026-01-01T00:00:00Z", {"frames": 16})
     commands.add_take(project, take)
     commands.use_take(project, take)

@@ -140,7 +140,7 @@ def test_unsaved_work_of_a_crashed_desktop_is_offered_and_recovered(
 ) -> None:
     commands.set_prompt(opened.workspace.project, "do not lose me")
     opened.workspace.documents.keep_aside()
-    (kept,) = (home / "data" / "recovery").iterdir()
+    (kept,) = (home / "data" / "recovery").glob("*.mattebox")
     crashed = kept.with_name("999999999.mattebox")
     kept.rename(crashed)
     with qtbot.waitSignal(opened.workspace.noticed):
