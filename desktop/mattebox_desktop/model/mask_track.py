@@ -170,9 +170,19 @@ class MaskTrack:
 
     def _change(self, keys: dict[int, Mask | None], frame: int) -> None:
         before = self._keys
+        if _alike(before, keys):
+            return
         self.put(keys, frame)
         if self._history is not None:
             self._history.record(_KeysChange(self, before, dict(keys), frame))
+
+
+def _alike(one: Mapping[int, Mask | None], other: Mapping[int, Mask | None]) -> bool:
+    """Both hold the same at the same frames: going from one to the other is no step."""
+    return one.keys() == other.keys() and all(
+        a is b or (a is not None and b is not None and np.array_equal(a, b))
+        for a, b in ((one[frame], other[frame]) for frame in one)
+    )
 
 
 class Stroke:

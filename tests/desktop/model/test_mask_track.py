@@ -71,6 +71,13 @@ def test_hold_up_to_a_stop_ends_there(project: Project) -> None:
     assert region.masks.mask_at(10) is None
 
 
+def test_hold_that_changes_nothing_is_no_step(project: Project) -> None:
+    region = commands.add_region(project)
+    paint(project, region, 0, (10, 10))
+    commands.hold_mask(project, region, source=0, start=0, stop=20)
+    assert project.changes.undo_title == "Brush stroke"
+
+
 @pytest.mark.parametrize(("start", "stop"), [(5, 5), (6, 5), (-1, 4), (0, 21)])
 def test_hold_over_no_frame_or_outside_the_clip_is_refused(project: Project, start: int, stop: int) -> None:
     region = commands.add_region(project)
