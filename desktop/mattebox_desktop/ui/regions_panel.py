@@ -23,6 +23,7 @@ from mattebox_desktop.model.project import Project
 from mattebox_desktop.model.region import OKABE_ITO, Region
 from mattebox_desktop.model.session import Session
 from mattebox_desktop.service.workspace import Workspace
+from mattebox_desktop.ui.edge_fields import EdgeFields
 from mattebox_desktop.ui.icons import show_icon
 from mattebox_desktop.ui.parts import PANEL_MARGIN, heading, quiet, restyle, tool_button
 from mattebox_desktop.ui.timeline_painting import draw_swatch
@@ -109,11 +110,11 @@ class RegionsPanel(QWidget):
 
     def _show_selection(self) -> None:
         for row in self.rows:
-            restyle(row, "selected", row.region is self.workspace.session.region)
+            row.show_chosen(row.region is self.workspace.session.region)
 
 
 class RegionRow(QWidget):
-    """One region: swatch, name, prompt, show, delete."""
+    """One region: swatch, name, prompt, show, delete; and its edge while it is the chosen one."""
 
     def __init__(self, workspace: Workspace, region: Region, parent: QWidget) -> None:
         super().__init__(parent)
@@ -131,6 +132,7 @@ class RegionRow(QWidget):
         self.eye.clicked.connect(self._toggle)
         self.delete = tool_button("trash", "Delete this region", self)
         self.delete.clicked.connect(self._delete)
+        self.edge = EdgeFields(workspace, region, self)
         for field in (self.name, self.prompt):
             field.focused.connect(self._select)
         layout = QGridLayout(self)
@@ -143,6 +145,7 @@ class RegionRow(QWidget):
         layout.addWidget(self.eye, 0, 2)
         layout.addWidget(self.delete, 0, 3)
         layout.addWidget(self.prompt, 1, 1, 1, 3)
+        layout.addWidget(self.edge, 2, 1, 1, 3)
         self._bindings.add(bind(Region.name.changed(region), self.name.show_text, region.name))
         self._bindings.add(bind(Region.prompt.changed(region), self.prompt.show_text, region.prompt))
         self._bindings.add(bind(Region.visible.changed(region), self._show_visible, region.visible))
@@ -151,8 +154,13 @@ class RegionRow(QWidget):
     def release(self) -> None:
         """Ends the row's life once its region has gone."""
         self._bindings.clear()
+        self.edge.release()
         self.hide()
         self.deleteLater()
+
+    def show_chosen(self, chosen: bool) -> None:
+        restyle(self, "selected", chosen)
+        self.edge.setVisible(chosen)
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
         self._select()

@@ -9,6 +9,7 @@ import pytest
 from mattebox_desktop.app import Desktop
 from mattebox_desktop.model import commands
 from mattebox_desktop.model.project import Take
+from mattebox_desktop.model.region import MaskMode
 from mattebox_desktop.service.export import EXPORT_FORMATS
 from mattebox_desktop.service.job_view import MethodInfo, ParameterInfo
 from mattebox_desktop.service.wire import model_infos
@@ -61,6 +62,26 @@ def test_regions_are_listed_topmost_first_and_reordered(opened: Desktop) -> None
     window.regions.rows[0].delete.click()
     assert [row.region.letter for row in window.regions.rows] == ["A", "B"]
     assert len({region.color for region in project.regions}) == 2
+
+
+def test_edge_of_the_chosen_region_is_set_in_its_row(opened: Desktop) -> None:
+    window, project = opened.window, opened.workspace.project
+    for _ in range(2):
+        window.regions.add()
+    top, below = window.regions.rows
+    assert top.edge.isVisible()
+    assert not below.edge.isVisible()
+    edge, region = top.edge, top.region
+    edge.feather.setValue(3)
+    assert not edge.dilation.isVisible()
+    edge.mode.setCurrentText("Grown")
+    edge.mode.activated.emit(edge.mode.currentIndex())
+    assert edge.dilation.isVisible()
+    edge.dilation.setValue(5)
+    assert (region.mode, region.dilation, region.feather) == (MaskMode.DILATED, 5, 3)
+    assert project.regions[0].feather == 0
+    window.actions_.undo.trigger()
+    assert (edge.mode.currentText(), edge.feather.value()) == ("As painted", 0)
 
 
 METHOD = MethodInfo(
