@@ -139,8 +139,10 @@ def _serve(
 
     if stop:
         stop_backend()
-    else:
-        raise typer.Exit(run_backend(["serve", *context.args]))
+        return
+    if "--help" in context.args:
+        typer.echo("`mattebox serve --stop` ends this machine's backend; this is how one is run:\n")
+    raise typer.Exit(run_backend(["serve", *context.args]))
 
 
 @app.command("bench", context_settings=_HANDED_ON)

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mattebox_desktop.cli.connecting import connect
-from mattebox_desktop.cli.edit import report_of, write_report
+from mattebox_desktop.cli.edit import report_of, say_warnings, write_report
 from mattebox_desktop.cli.failures import UsageFault
 from mattebox_desktop.cli.pictures import side_by_side
-from mattebox_desktop.cli.rendering import PreparedEdit, prepare, render, write_take
+from mattebox_desktop.cli.rendering import PreparedEdit, keeping, prepare, render, write_take
 
 EDIT = "edit.toml"
 _COLUMNS = 5
@@ -31,13 +31,15 @@ def run_demo(folder: Path, backend: str, device: str) -> None:
     lossless, video = folder / "result.mkv", folder / "result.mp4"
     with connect(backend, device) as client:
         take = render(client, edit)
-        write_take(client, take, edit.source, lossless)
-        write_take(client, take, edit.source, video, title="Encode")
+        with keeping(take, backend):
+            write_take(client, take, edit.source, lossless)
+            write_take(client, take, edit.source, video, title="Encode")
     picture = folder / "side-by-side.png"
     with replacing(picture) as file:
         _sheet(edit, take, lossless).save(file, "PNG")
     report = report_of(take)
     write_report(folder / "report.json", report)
+    say_warnings(report)
     _say(folder, edit, report)
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import typer
-from mattebox_media.formats import check_output
+from mattebox_media.formats import check_leftovers, check_output
+from mattebox_media.sequence import is_pattern
 from mattebox_proto.atomic_file import replacing
 from mattebox_proto.mattebox.v1 import jobs_pb2
 
 from mattebox_desktop.cli.connecting import connect
 from mattebox_desktop.cli.failures import UsageFault
-from mattebox_desktop.cli.rendering import PreparedEdit, prepare, render, write_take
+from mattebox_desktop.cli.inputs import inputs_of, spare
+from mattebox_desktop.cli.rendering import keeping, prepare, render, write_take
 
 
 def run_edit(edit_file: Path, output: Path, report: Path | None, backend: str, device: str) -> None:
@@ -23,11 +26,16 @@ def run_edit(edit_file: Path, output: Path, report: Path | None, backend: str, d
         check_report(report)
     edit = prepare(edit_file)
     check_output(output, has_alpha=edit.info.has_alpha)
-    _keep_inputs(edit, output, report)
+    frames = edit.message.stop - edit.message.start
+    spare(inputs_of(edit), output, frames, report)
+    if is_pattern(output):
+        check_leftovers(output, range(frames))
     with connect(backend, device) as client:
         take = render(client, edit)
-        write_take(client, take, edit.source, output)
+        with keeping(take, backend):
+            write_take(client, take, edit.source, output)
     made = report_of(take)
+    say_warnings(made)
     if report is not None:
         write_report(report, made)
     summary = f"{made.get('frames', take.stop - take.start)} frames, {take.width}x{take.height}"
@@ -42,8 +50,12 @@ def report_of(take: jobs_pb2.Take) -> dict[str, Any]:
 
 
 def check_report(path: Path) -> None:
-    if path.is_dir() or not path.absolute().parent.is_dir():
-        raise UsageFault(f"The report {path} cannot be written: give a file name in a folder that exists.")
+    folder = path.absolute().parent
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageFault(
+            f"The report {path} cannot be written: give a file name in a folder that exists and that you may "
+            "write to."
+        )
 
 
 def write_report(path: Path, report: dict[str, Any]) -> None:
@@ -52,13 +64,7 @@ def write_report(path: Path, report: dict[str, Any]) -> None:
         file.write((json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode())
 
 
-def _keep_inputs(edit: PreparedEdit, output: Path, report: Path | None) -> None:
-    """An output may not land on what the edit is made from."""
-    inputs = {edit.path.resolve(): "the edit file", edit.source.resolve(): "the source"}
-    for path in (output, report):
-        if path is not None and path.resolve() in inputs:
-            raise UsageFault(
-                f"{path} is {inputs[path.resolve()]} of this edit; give another name to write to."
-            )
-    if report is not None and report.resolve() == output.resolve():
-        raise UsageFault(f"The output and the report have one name, {output}; give each its own.")
+def say_warnings(report: dict[str, Any]) -> None:
+    """What the render did otherwise than the edit may have meant."""
+    for warning in report.get("warnings", []):
+        typer.echo(f"mattebox: warning: {warning}", err=True)

@@ -31,8 +31,8 @@ def guarded(command: Callable[_Parameters, None]) -> Callable[_Parameters, None]
             command(*arguments, **options)
         except (typer.Exit, typer.Abort):
             raise
-        except KeyboardInterrupt:
-            typer.echo("mattebox: stopped.", err=True)
+        except KeyboardInterrupt as stopped:
+            _say("stopped.", stopped)
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
             # The reader (`head`) has enough; the interpreter must not complain again as it ends.
@@ -42,10 +42,15 @@ def guarded(command: Callable[_Parameters, None]) -> Callable[_Parameters, None]
             code, sentence = judge(error)
             if sentence is None:
                 raise  # a fault of ours: the traceback is what a bug report needs
-            typer.echo(f"mattebox: {sentence}", err=True)
+            _say(sentence, error)
             raise typer.Exit(code) from None
 
     return run
+
+
+def _say(sentence: str, error: BaseException) -> None:
+    """One line: the sentence, and what was noted on the error's way up."""
+    typer.echo(" ".join(["mattebox:", sentence, *getattr(error, "__notes__", [])]), err=True)
 
 
 def judge(error: Exception) -> tuple[int, str | None]:

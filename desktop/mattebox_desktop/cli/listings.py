@@ -15,6 +15,7 @@ from rich.table import Table
 
 from mattebox_desktop.cli.connecting import connect
 from mattebox_desktop.cli.failures import UsageFault
+from mattebox_desktop.cli.inputs import real_files, spare
 from mattebox_desktop.cli.progress import STAGES
 from mattebox_desktop.cli.rendering import write_take
 
@@ -110,8 +111,10 @@ def export_take(take: str, output: Path, backend: str) -> None:
                 f"The clip of take {take} is not on this machine ({source}); "
                 "bring it back, or run this where it is: sound and timing come from the clip."
             )
+        frames = found.stop - found.start
+        spare(dict.fromkeys(real_files(source), "the clip of this take"), output, frames)
         write_take(client, found, source, output)
-    typer.echo(f"{output}: {found.stop - found.start} frames, {found.width}x{found.height}, take {take}")
+    typer.echo(f"{output}: {frames} frames, {found.width}x{found.height}, take {take}")
 
 
 def delete_take(take: str, backend: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,6 +88,17 @@ def _cancel(client: Client, job: str) -> None:
             for _ in client.watch(job, patience=0):
                 pass
     typer.echo(f"mattebox: stopped; job {job} is cancelled and nothing was written.", err=True)
+
+
+@contextmanager
+def keeping(take: jobs_pb2.Take, backend: str) -> Iterator[None]:
+    """Adds to an error of the block that the take is kept, and which command writes it."""
+    try:
+        yield
+    except BaseException as error:
+        where = f" --backend {backend}" if backend else ""
+        error.add_note(f"The take is kept: `mattebox takes export {take.id} -o FILE{where}` writes it.")
+        raise
 
 
 def write_take(

@@ -112,6 +112,39 @@ def test_an_output_that_cannot_be(mattebox: Run, work: Path, edit_file: Run, out
     assert (work / "clip.mkv").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ("masks/%04d.png", "masks/0000.png is a mask of region 'left'"),
+        ("painted/%04d.png", "painted/0001.png is the reference picture of frame 1"),
+        ("frames/%04d.png", "frames/0000.png is the source of this edit"),
+    ],
+)
+def test_a_picture_sequence_over_what_the_edit_is_made_from(
+    mattebox: Run, work: Path, edit_file: Run, output: str, said: str
+) -> None:
+    for folder in ("frames", "painted"):
+        (work / folder).mkdir()
+    for frame in range(4):
+        Image.new("RGB", (64, 64)).save(work / "frames" / f"{frame:04d}.png")
+    Image.new("RGB", (64, 64)).save(work / "painted" / "0001.png")
+    path = edit_file(
+        ("clip.mkv", "frames/%04d.png"),
+        ("[params]", '[[reference]]\nframe = 1\nimage = "painted/0001.png"\nregion = "left"\n[params]'),
+    )
+    sentence(mattebox("edit", path, "-o", work / output), said)
+    report = mattebox("edit", path, "-o", work / "o.mkv", "--json", work / "masks" / "0003.png")
+    sentence(report, "0003.png is a mask of region 'left'")
+
+
+def test_the_rest_of_an_older_sequence(mattebox: Run, work: Path, edit_file: Run) -> None:
+    (work / "out").mkdir()
+    for frame in range(3):
+        Image.new("RGB", (64, 64)).save(work / "out" / f"{frame:04d}.png")
+    outcome = mattebox("edit", edit_file(), "-o", work / "out" / "%04d.png")
+    sentence(outcome, "1 more pictures of an earlier sequence (such as 0002.png)", "delete them")
+
+
 def test_a_report_that_cannot_be(mattebox: Run, work: Path, edit_file: Run) -> None:
     sentence(mattebox("edit", edit_file(), "-o", work / "o.mkv", "--json", work / "no" / "r.json"), "report")
     sentence(

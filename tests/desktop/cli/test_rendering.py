@@ -59,10 +59,25 @@ def test_an_edit_changes_its_region_and_nothing_else(rendered: Any, mattebox: Ru
     exported = mattebox("takes", "export", take, "-o", work / "again_%04d.png")
     assert exported.code == 0
     assert np.array_equal(frames(work / "again_%04d.png"), result)
+    spared = mattebox("takes", "export", take, "-o", work / "clip.mkv")
+    assert (spared.code, "clip.mkv is the clip of this take" in spared.err) == (2, True)
     assert mattebox("takes", "delete", take).code == 0
+    assert np.array_equal(frames(work / "clip.mkv")[1:3], source)
     gone = mattebox("takes", "export", take, "-o", work / "again.mp4")
     assert (gone.code, gone.err.count("\n")) == (2, 1)
     assert take in gone.err
+
+
+def test_what_a_render_warns_of_is_said(mattebox: Run, work: Path, edit_file: Run, model: Path) -> None:
+    covered = (
+        "[params]",
+        '[[region]]\nname = "top"\nprompt = "a red circle"\nbox = [0, 0, 64, 64]\norder = 1\n[params]',
+    )
+    outcome = mattebox("edit", edit_file(covered, model=str(model)), "-o", work / "out.mkv")
+    assert outcome.code == 0
+    assert outcome.err == (
+        "mattebox: warning: The region 'left' lies wholly under others and had no effect.\n"
+    )
 
 
 def test_the_cache_is_shown_and_cleared(rendered: Any, mattebox: Run) -> None:
@@ -132,7 +147,7 @@ def test_what_only_the_backend_can_know_ends_in_its_sentence(
 
 
 def test_a_full_disk_leaves_the_earlier_result_standing(
-    command: list[str], work: Path, edit_file: Run, model: Path, home: Path
+    command: list[str], mattebox: Run, work: Path, edit_file: Run, model: Path, home: Path
 ) -> None:
     path = edit_file(model=str(model))
     (work / "out.mkv").write_bytes(b"an earlier result")
@@ -149,7 +164,12 @@ def test_a_full_disk_leaves_the_earlier_result_standing(
             preexec_fn=small_disk,
         )
     assert done.returncode == 1, done.stderr
-    assert "out.mkv" in done.stderr.splitlines()[-1]
+    [line] = done.stderr.strip().splitlines()
+    assert "out.mkv" in line
+    # What was rendered is not lost: the sentence ends with the command that writes it.
+    take = re.search(r"`mattebox (takes export \S+ -o) FILE` writes it\.$", line)
+    assert take is not None, line
+    assert mattebox(*take[1].split(), work / "later.mkv").code == 0
     assert "Traceback" not in done.stderr
     assert (work / "out.mkv").read_bytes() == b"an earlier result"
     assert not list(work.glob("*.part")) + list(work.glob(".*part"))
@@ -204,5 +224,6 @@ def test_the_backend_is_stopped_on_demand(mattebox: Run, home: Path) -> None:
 def test_serve_and_bench_are_the_backends_own(command: list[str], home: Path) -> None:
     done = subprocess.run([*command, "serve", "--help"], capture_output=True, text=True)
     assert "--idle-exit" in done.stdout
+    assert "`mattebox serve --stop` ends" in done.stdout
     wrong = subprocess.run([*command, "bench", "nonsense"], capture_output=True, text=True)
     assert wrong.returncode == 2
