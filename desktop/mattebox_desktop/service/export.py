@@ -10,7 +10,6 @@ from typing import Any
 
 from mattebox_media import (
     ClipReader,
-    MediaError,
     OutputFormat,
     check_output,
     files_at,
@@ -115,7 +114,7 @@ class Export(QObject):
                 )
         except ExportCancelled as stopped:
             self._told.emit(stopped)
-        except (MediaError, OSError) as error:
+        except Exception as error:  # whatever it is: an export that does not tell of its end never ends
             self._told.emit(error)
         else:
             self._told.emit(request.target)
