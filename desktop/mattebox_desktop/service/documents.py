@@ -27,8 +27,8 @@ class Documents(QObject):
     read; `clip_failed(path, error)` when a clip cannot be opened, the old project staying as it was;
     `clip_missing(ClipRef, error)` when a project's own clip cannot be read; `clip_differs(ClipRef)` when it
     is not the one the project was made with; `references_left_out(count)` when an edit file has pictures that
-    a project cannot hold; `keeping_failed(error)` when unsaved work cannot be written aside; `renamed()` when
-    the file's name or whether it is saved changes.
+    a project cannot hold; `keeping_failed(error)` when unsaved work cannot be written aside, `kept()` when it
+    is safe again; `renamed()` when the file's name or whether it is saved changes.
     """
 
     replaced = Signal(object)
@@ -38,6 +38,7 @@ class Documents(QObject):
     clip_differs = Signal(object)
     references_left_out = Signal(int)
     keeping_failed = Signal(object)
+    kept = Signal()
     renamed = Signal()
 
     def __init__(self, parent: QObject | None = None) -> None:
@@ -131,7 +132,8 @@ class Documents(QObject):
         self.path = path
         self.project.changes.mark_saved()
         self._recovery.discard()
-        self._kept = True
+        self._kept, self._keeping_fails = True, False
+        self.kept.emit()
         self.renamed.emit()
 
     def keep_aside(self) -> None:
@@ -146,6 +148,7 @@ class Documents(QObject):
             self._keeping_fails = True
         else:
             self._kept, self._keeping_fails = True, False
+            self.kept.emit()
 
     def left_behind(self) -> list[Path]:
         """Unsaved projects of desktops that crashed."""

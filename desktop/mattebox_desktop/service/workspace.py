@@ -68,6 +68,7 @@ class Workspace(QObject):
         documents.clip_differs.connect(self._clip_differs)
         documents.references_left_out.connect(self._references_left_out)
         documents.keeping_failed.connect(self._keeping_failed)
+        documents.kept.connect(lambda: self.settled.emit("keeping"))
         self.playback.moved.connect(self._play_to)
         Session.frame.changed(self.session).connect(self.screen.request)
         self.screen.source_shown.connect(lambda: self.settled.emit("frame"))
@@ -339,7 +340,7 @@ class Workspace(QObject):
         )
 
     def _keeping_failed(self, error: Exception) -> None:
-        self._say("Unsaved work is not protected", str(error), severity=Severity.WARNING, topic="recovery")
+        self._say("Unsaved work is not protected", str(error), severity=Severity.WARNING, topic="keeping")
 
     def _frame_failed(self, error: Exception) -> None:
         self._say("A frame cannot be shown", str(error), topic="frame")

@@ -14,8 +14,8 @@ from mattebox_desktop.ui.number_field import ScrubLabel, whole_number
 _MODES = {
     MaskMode.TIGHT: "As painted",
     MaskMode.DILATED: "Grown",
-    MaskMode.ELLIPSE: "Ellipse around it",
-    MaskMode.BOX: "Box around it",
+    MaskMode.ELLIPSE: "Ellipse",
+    MaskMode.BOX: "Box",
 }
 
 
@@ -30,10 +30,13 @@ class EdgeFields(QWidget):
         self.mode = QComboBox(self)
         for mode, words in _MODES.items():
             self.mode.addItem(words, mode.value)
+        self.mode.setToolTip("As painted, grown, or the ellipse or the box around each of its parts")
+        # The region list is narrow: the field takes the room there is, not what its longest words need.
+        self.mode.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.dilation = whole_number(0, side, "px", self)
         self.feather = whole_number(0, side, "px", self)
         self._form = QFormLayout(self)
-        self._form.setContentsMargins(0, 4, 4, 0)
+        self._form.setContentsMargins(0, 4, 0, 0)
         self._form.setSpacing(4)
         self._form.addRow(QLabel("Mask", self), self.mode)
         self._add_number("Grow by", self.dilation)

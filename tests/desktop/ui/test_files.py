@@ -256,10 +256,12 @@ def test_the_only_copy_stays_while_it_cannot_be_kept_elsewhere(
     noticed: list[str] = []
     desktop.workspace.noticed.connect(lambda notice: noticed.append(notice.what))
     documents = desktop.workspace.documents
-    documents.recover(crashed)
+    desktop.workspace.recover(crashed)
     documents.keep_aside()
     assert crashed.is_file()
-    assert noticed == ["Unsaved work is not protected"]
+    assert noticed == ["Unsaved work is not protected"], "once, however often it is tried"
+    assert desktop.window.notices.isVisible()
     (home / "data" / "recovery").unlink()
     documents.keep_aside()
     assert list((home / "data" / "recovery").glob("*.mattebox"))
+    assert not desktop.window.notices.isVisible()

@@ -14,6 +14,7 @@ from mattebox_desktop.service.export import EXPORT_FORMATS
 from mattebox_desktop.service.job_view import MethodInfo, ParameterInfo
 from mattebox_desktop.service.wire import model_infos
 from mattebox_desktop.ui.dialogs import CommandPalette, ExportDialog
+from mattebox_desktop.ui.parts import PANEL_MARGIN
 from mattebox_media import open_clip, write_clip
 from mattebox_proto.mattebox.v1 import system_pb2
 from PySide6.QtCore import Qt
@@ -71,6 +72,7 @@ def test_edge_of_the_chosen_region_is_set_in_its_row(opened: Desktop) -> None:
     top, below = window.regions.rows
     assert top.edge.isVisible()
     assert not below.edge.isVisible()
+    assert top.minimumSizeHint().width() < window.regions.minimumWidth() - 2 * PANEL_MARGIN
     edge, region = top.edge, top.region
     edge.feather.setValue(3)
     assert not edge.dilation.isVisible()
