@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,34 @@ def test_tasks_run_and_resume_and_end_in_a_table_a_file_and_a_plot(
     code, text = _run(untrained_model, tmp_path, "--tasks", "1", "--param", "steps=3")
     assert code == 2
     assert "belong to another run" in text
+
+
+def test_figures_of_a_model_with_other_defaults_are_not_carried_on(
+    untrained_model: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(untrained_model, model)
+    chosen = ["--level", "instance", "--tasks", "1", "--param", "steps=2"]
+    assert _run(model, tmp_path, *chosen)[0] == 0
+    defaults = {"version": 1, "methods": {"st-modulator": {"lambda_self": 0.1}}}
+    (model / "mattebox.json").write_text(json.dumps(defaults))
+    code, text = _run(model, tmp_path, *chosen)
+    assert code == 2
+    assert "belong to another run" in text
+
+
+def test_a_file_that_cannot_be_written_is_one_sentence(untrained_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    more = ["--json", str(tmp_path / "file" / "r.json"), "--param", "steps=1", "--tasks", "1"]
+    code, text = _run(untrained_model, tmp_path, *more)
+    assert code == 1
+    assert "cannot be written or read: Not a directory" in text
+
+
+def test_an_unknown_backbone_is_a_mistake_of_the_users(tmp_path: Path) -> None:
+    code, text = _run(tmp_path / "nowhere", tmp_path, "--tasks", "1")
+    assert code == 2
+    assert "There is no model folder at" in text
 
 
 @pytest.mark.parametrize(
