@@ -61,7 +61,7 @@ def test_a_file_that_cannot_be_written_is_one_sentence(untrained_model: Path, tm
     more = ["--json", str(tmp_path / "file" / "r.json"), "--param", "steps=1", "--tasks", "1"]
     code, text = _run(untrained_model, tmp_path, *more)
     assert code == 1
-    assert "cannot be written or read: Not a directory" in text
+    assert "cannot be written or read: File exists" in text
 
 
 def test_an_unknown_backbone_is_a_mistake_of_the_users(tmp_path: Path) -> None:
