@@ -14,17 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mattebox_backend.models.registry import shipped_folder
 from mattebox_backend.world.recognise import recognise
 from mattebox_media import open_clip
 from mattebox_proto.discovery import process_lives, read_card
 from mattebox_proto.paths import folders
 from PIL import Image
-
-pytestmark = pytest.mark.skipif(
-    not (shipped_folder() / "pocket-sd").is_dir(),
-    reason="the weights of pocket-sd do not ship yet; train them with `mattebox-train pocket-sd`",
-)
 
 Mattebox = Callable[..., subprocess.CompletedProcess[str]]
 
