@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import grpc
 
@@ -13,6 +13,7 @@ from mattebox_proto.auth import TOKEN_KEY
 from mattebox_proto.errors import InvalidRequest
 from mattebox_proto.limits import MAX_MESSAGE_BYTES
 
+_Metadata = tuple[tuple[str, str | bytes], ...]
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
@@ -77,19 +78,7 @@ def open_channel(address: Address, token: str, *, tls_roots: bytes | None = None
         channel = grpc.secure_channel(address.target, credentials, options=options)
     else:
         channel = grpc.insecure_channel(address.target, options=options)
-    return grpc.intercept_channel(channel, _TokenInterceptor(token))
-
-
-class _CallDetails(grpc.ClientCallDetails):
-    """Another call's details, with more metadata."""
-
-    def __init__(self, details: grpc.ClientCallDetails, more: tuple[str, str]) -> None:
-        self.method = details.method
-        self.timeout = details.timeout
-        self.metadata = (*(details.metadata or ()), more)
-        self.credentials = details.credentials
-        self.wait_for_ready = details.wait_for_ready
-        self.compression = details.compression
+    return _TokenChannel(channel, token)
 
 
 _Message = TypeVar("_Message", covariant=True)
@@ -102,57 +91,49 @@ class Stream(Protocol[_Message]):
     def cancel(self) -> object: ...
 
 
-_Request = TypeVar("_Request")
-_Call = TypeVar("_Call")
+class _TokenChannel(grpc.Channel):
+    """A channel as the generated stubs use it, which adds a token to the metadata of every call.
 
+    No gRPC interceptor: an intercepted call looks its method up in the channel each time, which crashes the
+    process when another thread closes the channel meanwhile. Here the lookup happens once, in the stub; a
+    call on a closed channel raises ValueError.
+    """
 
-class _TokenInterceptor(
-    grpc.UnaryUnaryClientInterceptor,
-    grpc.UnaryStreamClientInterceptor,
-    grpc.StreamUnaryClientInterceptor,
-    grpc.StreamStreamClientInterceptor,
-):
-    """Adds the token to the metadata of every call, of all four kinds."""
+    def __init__(self, channel: grpc.Channel, token: str) -> None:
+        self._channel = channel
+        self._token = (TOKEN_KEY, token)
 
-    def __init__(self, token: str) -> None:
-        self._token = token
+    def unary_unary(self, *method: Any, **named: Any) -> Any:
+        return self._with_token(self._channel.unary_unary(*method, **named))
 
-    def _send(
-        self,
-        continuation: Callable[[grpc.ClientCallDetails, _Request], _Call],
-        details: grpc.ClientCallDetails,
-        request: _Request,
-    ) -> _Call:
-        return continuation(_CallDetails(details, (TOKEN_KEY, self._token)), request)
+    def unary_stream(self, *method: Any, **named: Any) -> Any:
+        return self._with_token(self._channel.unary_stream(*method, **named))
 
-    def intercept_unary_unary(
-        self,
-        continuation: Callable[[grpc.ClientCallDetails, _Request], _Call],
-        client_call_details: grpc.ClientCallDetails,
-        request: _Request,
-    ) -> _Call:
-        return self._send(continuation, client_call_details, request)
+    def stream_unary(self, *method: Any, **named: Any) -> Any:
+        return self._with_token(self._channel.stream_unary(*method, **named))
 
-    def intercept_unary_stream(
-        self,
-        continuation: Callable[[grpc.ClientCallDetails, _Request], _Call],
-        client_call_details: grpc.ClientCallDetails,
-        request: _Request,
-    ) -> _Call:
-        return self._send(continuation, client_call_details, request)
+    def stream_stream(self, *method: Any, **named: Any) -> Any:
+        return self._with_token(self._channel.stream_stream(*method, **named))
 
-    def intercept_stream_unary(
-        self,
-        continuation: Callable[[grpc.ClientCallDetails, Iterator[_Request]], _Call],
-        client_call_details: grpc.ClientCallDetails,
-        request_iterator: Iterator[_Request],
-    ) -> _Call:
-        return self._send(continuation, client_call_details, request_iterator)
+    def subscribe(
+        self, callback: Callable[[grpc.ChannelConnectivity], None], try_to_connect: bool = False
+    ) -> None:
+        self._channel.subscribe(callback, try_to_connect)
 
-    def intercept_stream_stream(
-        self,
-        continuation: Callable[[grpc.ClientCallDetails, Iterator[_Request]], _Call],
-        client_call_details: grpc.ClientCallDetails,
-        request_iterator: Iterator[_Request],
-    ) -> _Call:
-        return self._send(continuation, client_call_details, request_iterator)
+    def unsubscribe(self, callback: Callable[[grpc.ChannelConnectivity], None]) -> None:
+        self._channel.unsubscribe(callback)
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _with_token(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def send(request: Any, timeout: float | None = None, metadata: _Metadata = ()) -> Any:
+            return call(request, timeout=timeout, metadata=(*metadata, self._token))
+
+        return send

@@ -15,6 +15,7 @@ from mattebox_proto.channel import Address, Reach, Stream, open_channel
 from mattebox_proto.codecs.frames import Frame, assemble
 from mattebox_proto.errors import (
     BackendFailed,
+    Cancelled,
     InvalidMessage,
     InvalidRequest,
     NotFound,
@@ -61,6 +62,7 @@ class Client:
     def __init__(self, endpoint: Endpoint, *, renew: Callable[[], Endpoint] | None = None) -> None:
         self._renew = renew
         self._lock = threading.Lock()
+        self._closed = False
         self._open(endpoint)
 
     def _open(self, endpoint: Endpoint) -> None:
@@ -86,13 +88,19 @@ class Client:
         """Opens the channel anew, to where the backend is now.
 
         What other threads have under way on the old channel goes on; it closes with the last of their calls.
+        Raises Cancelled after `close`.
         """
         endpoint = self._renew() if self._renew is not None else self._endpoint
         with self._lock:
+            if self._closed:
+                raise self._was_closed("looking for it again")
             self._open(endpoint)
 
     def close(self) -> None:
-        self._channel.close()
+        """Ends what other threads have under way; their calls, and all later ones, raise Cancelled."""
+        with self._lock:
+            self._closed = True
+            self._channel.close()
 
     def __enter__(self) -> Self:
         return self
@@ -214,7 +222,8 @@ class Client:
 
     def watch_once(self, request: jobs_pb2.WatchRequest) -> Stream[jobs_pb2.JobEvent]:
         """One bare Watch call, without reconnecting; raises grpc.RpcError as it is read."""
-        return self._jobs.Watch(request, timeout=_STREAM)
+        with self._errors("watching a job", _STREAM):
+            return self._jobs.Watch(request, timeout=_STREAM)
 
     def cancel(self, job: str) -> jobs_pb2.Job:
         with self._errors("cancelling a job", _QUICK):
@@ -260,8 +269,17 @@ class Client:
         try:
             yield
         except grpc.RpcError as error:
+            if self._closed:
+                raise self._was_closed(doing) from error
             raise from_rpc(error, address=self.address.text, doing=doing, deadline=deadline) from error
         except InvalidMessage as error:
             raise BackendFailed(
                 f"The backend at {self.address.text} sent nonsense while {doing}: {error}."
             ) from error
+        except ValueError as error:  # how gRPC refuses a call on a closed channel
+            if not self._closed:
+                raise
+            raise self._was_closed(doing) from error
+
+    def _was_closed(self, doing: str) -> Cancelled:
+        return Cancelled(f"The connection to the backend at {self.address.text} was closed while {doing}.")

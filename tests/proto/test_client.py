@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from mattebox_proto.errors import (
     BackendError,
     BackendFailed,
     BackendGone,
+    Cancelled,
     DeadlineExceeded,
     InvalidRequest,
     NotFound,
@@ -219,3 +221,43 @@ def test_a_reader_that_leaves_early_ends_the_call(start: Start) -> None:
         while not ended and time.monotonic() < give_up:
             time.sleep(0.01)
     assert ended
+
+
+def test_a_closed_client_says_so_and_stays_closed(start: Start) -> None:
+    client = Client.connect(start().endpoint)
+    client.close()
+    for call in (
+        lambda: client.job("j"),
+        lambda: list(client.read_take("t")),
+        lambda: client.watch_once(jobs_pb2.WatchRequest()),
+        lambda: list(client.watch("j")),
+        client.reconnect,
+    ):
+        with pytest.raises(Cancelled, match="was closed while"):
+            call()
+
+
+def test_closing_ends_what_other_threads_have_under_way(start: Start) -> None:
+    """gRPC's own interceptors end the whole process here: they look each call's method up anew."""
+    began, ended = threading.Event(), []
+
+    def calling(client: Client) -> None:
+        try:
+            while True:
+                client.job("j")
+                began.set()
+        except Cancelled as error:
+            ended.append(str(error))
+
+    tiny = start()
+    for _ in range(5):
+        client = Client.connect(tiny.endpoint)
+        threads = [threading.Thread(target=calling, args=(client,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        assert began.wait(10)
+        client.close()
+        for thread in threads:
+            thread.join(10)
+    assert len(ended) == 20
+    assert all("was closed while asking about a job" in words for words in ended)
