@@ -32,7 +32,8 @@ class KnownVideos:
         self._videos: OrderedDict[_Key, KnownVideo] = OrderedDict()
         self._lock = threading.Lock()
 
-    def key(self, path: Path) -> _Key | None:
+    @staticmethod
+    def key(path: Path) -> _Key | None:
         """What a file is known by as it stands now; None where there is none that may be looked at."""
         try:
             status = path.stat()

@@ -96,7 +96,10 @@ def ensure(
     timeout: float = 120.0,
     waiting: Callable[[float], None] | None = None,
 ) -> BackendCard:
-    """As `connect`, without connecting. Two callers at once end up with one backend."""
+    """The card of this machine's backend, which is started when none runs; parameters as for `connect`.
+
+    Two callers at once end up with one backend. A backend that runs is taken as it is, on whatever device.
+    """
     where = folders()
     card = find(where)
     if card is None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from mattebox_media import MediaError
-from mattebox_proto.errors import KINDS
+from mattebox_proto.errors import KINDS, BadMedia
 from mattebox_proto.paths import folders
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -105,12 +105,15 @@ def attention(
 def _failed(error: Exception) -> typer.Exit:
     """Says what is wrong; the exit code is that of every other command."""
     if isinstance(error, OSError):
+        place = error.filename or "The results"
         typer.echo(
-            f"{error.filename or 'The results'} cannot be written or read: {error.strerror}.", err=True
+            f"{place} cannot be written or read: {error.strerror}. Name another file with --json, --plot or "
+            "--work, or make room there.",
+            err=True,
         )
         return typer.Exit(1)
     typer.echo(str(error), err=True)
-    kind = error.kind if isinstance(error, MatteboxError) else "bad-media"
+    kind = error.kind if isinstance(error, MatteboxError) else BadMedia.kind
     return typer.Exit(2 if KINDS[kind].usage else 1)
 
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from mattebox_backend.edit import MaskMode
 from mattebox_backend.masks.algebra import Mask, hard
 
-_SMALL = 12
+_WIDEST_DISC = 12
+"""Pixels of radius up to which a mask is dilated by a disc, whose cost grows with its area."""
 
 
 def shape_mask(mask: Mask, mode: MaskMode, dilation: int = 0) -> Mask:
@@ -35,13 +36,14 @@ def grow(mask: Mask, pixels: int) -> Mask:
     """
     if pixels <= 0:
         return mask
-    if pixels <= _SMALL:
+    if pixels <= _WIDEST_DISC:
         disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * pixels + 1, 2 * pixels + 1))
         return np.asarray(cv2.dilate(mask, disc), np.uint8)
-    if not hard(mask).any():
+    inside = hard(mask)
+    if not inside.any():
         return mask
-    # A wide disc takes its whole area per pixel to dilate with, the distance the same for every radius.
-    away = cv2.distanceTransform(1 - hard(mask), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    # The distance to the mask costs the same for every radius.
+    away = cv2.distanceTransform(1 - inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return np.maximum(mask, np.clip((pixels + 1 - away) * 255, 0, 255).astype(np.uint8))
 
 

@@ -63,10 +63,10 @@ def stack_regions(
     """Order regions by `order` (of equals the later is on top), shape their masks, and find parts of others.
 
     regions: at least one, all with masks of one shape (F, H, W). progress(done, of): told after each frame of
-    each region; may raise to stop.
+    each region whose mask is reshaped; may raise to stop.
     """
     ordered = tuple(sorted(regions, key=lambda region: region.order))
-    total = sum(len(region.masks) for region in ordered)
+    total = sum(len(region.masks) for region in ordered if region.mode is not MaskMode.TIGHT)
     done = count(1)
     masks = tuple(_shaped(region, lambda: progress(next(done), total)) for region in ordered)
     visible = tuple(_uncovered(mask, masks[index + 1 :]) for index, mask in enumerate(masks))

@@ -33,8 +33,7 @@ def st_modulator(materials: Materials, p: StModulatorParameters) -> torch.Tensor
     )
     negative = materials.backbone.embed(p.negative_prompt)
     was = materials.backbone.embed(materials.source_prompt)
-    away_from_source = materials.source_prompt.strip() and p.source_guidance > 1 and p.source_window > NEVER
-    turn = min(p.source_window, p.guidance_window) if away_from_source else -math.inf
+    turn = _end_of_source_guidance(materials.source_prompt, p)
 
     source = materials.invert(materials.source_prompt, steps=p.steps, full_frame=p.full_frame)
 
@@ -63,3 +62,10 @@ def st_modulator(materials: Materials, p: StModulatorParameters) -> torch.Tensor
         controls.append(LatentBlend())
 
     return materials.sample(words.states, source, controls, full_frame=p.full_frame)
+
+
+def _end_of_source_guidance(source_prompt: str, p: StModulatorParameters) -> float:
+    """The log-SNR up to which guidance points away from the source prompt; −∞ where it never does."""
+    if not source_prompt.strip() or p.source_guidance == 1 or p.source_window == NEVER:
+        return -math.inf
+    return min(p.source_window, p.guidance_window)

@@ -251,6 +251,7 @@ class Backend:
             JobsServicer(
                 self._queue,
                 engine=self._engine,
+                models=self._models,
                 clips=self._clips,
                 takes=self._takes,
                 storage=self._storage,

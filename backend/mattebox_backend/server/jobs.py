@@ -16,6 +16,7 @@ from mattebox_backend.jobs.clips import Clips
 from mattebox_backend.jobs.engine import Engine
 from mattebox_backend.jobs.queue import JobQueue
 from mattebox_backend.jobs.takes import Take, TakeShelf
+from mattebox_backend.models.registry import ModelRegistry
 from mattebox_backend.server.wire import (
     edit_of,
     event_message,
@@ -40,6 +41,7 @@ class JobsServicer(jobs_pb2_grpc.JobsServicer):
         queue: JobQueue,
         *,
         engine: Engine,
+        models: ModelRegistry,
         clips: Clips,
         takes: TakeShelf,
         storage: Storage,
@@ -48,6 +50,7 @@ class JobsServicer(jobs_pb2_grpc.JobsServicer):
     ) -> None:
         self._queue = queue
         self._engine = engine
+        self._models = models
         self._clips = clips
         self._takes = takes
         self._storage = storage
@@ -59,6 +62,7 @@ class JobsServicer(jobs_pb2_grpc.JobsServicer):
         clip = self._clips.find(request.edit.clip)
         edit = edit_of(request.edit, clip, mask_limit=self._mask_limit)
         self._engine.validate(edit, clip.info)
+        self._models.resolve(edit.backbone)
         job = self._queue.submit(title=_title(request), clip=clip.id, edit=pack_edit(request.edit))
         return job_message(job)
 

@@ -334,7 +334,7 @@ class Workspace(QObject):
     def _references_left_out(self, count: int) -> None:
         self._say(
             "The reference pictures were left out",
-            f"The desktop cannot hold the {count} of this edit file; `mattebox edit` renders it with them.",
+            f"The desktop holds no reference pictures yet: the {count} of this edit file stay in the file.",
             severity=Severity.WARNING,
             topic="edit",
         )

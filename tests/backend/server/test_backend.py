@@ -34,6 +34,7 @@ from mattebox_proto.errors import (
     BackendFailed,
     BadMedia,
     InvalidRequest,
+    ModelMissing,
     NotFound,
     TooLarge,
     Unauthorised,
@@ -365,6 +366,16 @@ def test_a_bad_edit_is_refused_before_it_is_queued(
     for name, value in spoil.items():
         setattr(edit, name, value)
     with pytest.raises(InvalidRequest, match=words):
+        client.submit(edit)
+    assert not client.jobs()
+
+
+def test_an_unknown_model_is_refused_before_it_is_queued(
+    client: Client, clip: clips_pb2.Clip, make_edit: MakeEdit
+) -> None:
+    edit = make_edit(clip)
+    edit.backbone = "pocket-ds"
+    with pytest.raises(ModelMissing, match="pocket-ds"):
         client.submit(edit)
     assert not client.jobs()
 
