@@ -10,7 +10,11 @@ import typer
 from mattebox_backend.errors import DeviceError, InvalidSettings, MatteboxError
 
 app = typer.Typer(
-    name="mattebox_backend", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+    name="mattebox_backend",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 

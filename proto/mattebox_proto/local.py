@@ -103,7 +103,7 @@ def ensure(
     where = folders()
     card = find(where)
     if card is None:
-        with _start_lock(where, timeout):
+        with _start_lock(where, timeout, waiting):
             card = find(where)  # another process may have started it while this one waited
             if card is None:
                 return _start(where, device, idle_exit, timeout, waiting)
@@ -214,16 +214,19 @@ def _last_line(tail: str) -> str:
 
 
 @contextmanager
-def _start_lock(where: Folders, timeout: float) -> Iterator[None]:
+def _start_lock(where: Folders, timeout: float, waiting: Callable[[float], None] | None) -> Iterator[None]:
     """Held by the one process that starts the backend; the system releases it when that process dies."""
     private_folder(where.run)
     with (where.run / "start.lock").open("a+b") as file:
-        give_up = time.monotonic() + timeout
+        started = time.monotonic()
         while not try_lock(file):
-            if time.monotonic() > give_up:
+            waited = time.monotonic() - started
+            if waited > timeout:
                 raise BackendNotStarted(
                     f"Another process has been starting the backend for {timeout:g} s. "
                     f"Its log: {where.backend_log}."
                 )
+            if waiting is not None:
+                waiting(waited)
             time.sleep(_POLL)
         yield

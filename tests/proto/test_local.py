@@ -150,6 +150,24 @@ def test_a_backend_that_never_answers_is_given_up_and_ended(
     assert "mattebox_backend" not in children.stdout
 
 
+def test_whoever_waits_for_another_starter_may_give_up(home: Path) -> None:
+    code = (
+        "import time; from mattebox_proto import local; from mattebox_proto.paths import folders\n"
+        "with local._start_lock(folders(), 5, None): print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+
+        def closed(_seconds: float) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            local.connect(waiting=closed)
+        other.kill()
+    assert not (folders().run / "starts").exists()
+
+
 def test_whoever_waits_may_give_up_and_no_backend_is_left_behind(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,7 +22,12 @@ from mattebox_backend.bench.tasks import Level, load_tasks
 from mattebox_backend.errors import MatteboxError
 from mattebox_backend.pocket.checkpoint import write_atomically
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Benchmarks: edits, attention.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Benchmarks: edits, attention.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
 @app.callback()

@@ -11,7 +11,8 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -89,10 +90,22 @@ def load_project(path: Path) -> Project:
     Raises:
         ProjectFileError: it cannot be read, is no project, is damaged, or comes from a newer Mattebox.
     """
+    with _opened(path) as archive:
+        return _project(_parse(path, archive), archive, path.parent.resolve())
+
+
+def clip_of_project(path: Path) -> Path | None:
+    """The clip that a project names, if any, without reading its masks; raises as `load_project` does."""
+    with _opened(path) as archive:
+        clip = _parse(path, archive).clip
+    return None if clip is None else Path(clip.path)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(path) as archive:
-            record = _parse(path, archive)
-            return _project(record, archive, path.parent.resolve())
+            yield archive
     except FileNotFoundError as error:
         raise ProjectFileError(path, f"“{path}” does not exist; check the name.") from error
     except zipfile.BadZipFile as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+from mattebox_media import plain_name
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QAction, QKeyEvent, QKeySequence
 from PySide6.QtWidgets import (
@@ -26,7 +27,9 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from mattebox_desktop.model.errors import ProjectFileError
 from mattebox_desktop.model.project import Project, Take
+from mattebox_desktop.model.project_file import clip_of_project
 from mattebox_desktop.service.export import EXPORT_FORMATS, ExportFormat
 from mattebox_desktop.ui.number_field import whole_number
 from mattebox_desktop.ui.parts import quiet
@@ -239,12 +242,21 @@ def ask_to_stop(what: list[str], parent: QWidget) -> bool:
 
 def ask_what_to_recover(left: list[Path], parent: QWidget) -> Path | None:
     """One of the projects that crashed desktops left; None when the user wants none of them."""
-    times = [datetime.fromtimestamp(path.stat().st_mtime, UTC).astimezone() for path in left]
-    words = [f"{number}. kept on {time:%Y-%m-%d at %H:%M:%S}" for number, time in enumerate(times, 1)]
+    words = [f"{number}. {_kept_work(path)}" for number, path in enumerate(left, 1)]
     chosen, accepted = QInputDialog.getItem(
         parent, "Recover unsaved work", "Unsaved projects, the newest first:", words, 0, False
     )
     return left[words.index(chosen)] if accepted else None
+
+
+def _kept_work(path: Path) -> str:
+    time = datetime.fromtimestamp(path.stat().st_mtime, UTC).astimezone()
+    try:
+        clip = clip_of_project(path)
+        what = "no clip" if clip is None else plain_name(clip)
+    except ProjectFileError:
+        what = "damaged"
+    return f"{what}, kept on {time:%Y-%m-%d at %H:%M:%S}"
 
 
 def ask_to_save(name: str, parent: QWidget) -> QMessageBox.StandardButton:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from mattebox_desktop.app import Desktop
 from mattebox_desktop.model import commands
-from mattebox_desktop.model.project import Project
+from mattebox_desktop.model.project import ClipRef, Project
 from mattebox_desktop.model.project_file import save_project
 from mattebox_desktop.service.export import EXPORT_FORMATS
 from mattebox_desktop.service.preferences import preferences
@@ -212,6 +212,8 @@ def crashed(home: Path) -> list[Path]:
     for name in ("older", "newer"):
         project = Project()
         commands.set_prompt(project, name)
+        if name == "newer":
+            commands.set_clip(project, ClipRef(folder / "shot.mp4", 64, 48, 9, Fraction(25)))
         save_project(project, folder / f"{name}.mattebox")
         made.insert(0, folder / f"{name}.mattebox")
     os.utime(made[1], (1_700_000_000, 1_700_000_000))
@@ -228,7 +230,7 @@ def test_every_copy_that_was_left_can_be_recovered(crashed: list[Path], desktop:
 
     in_dialog(QInputDialog, choose_the_older)
     desktop.window.actions_.recover.trigger()
-    assert len(offered) == 2
+    assert [words.rpartition(", kept on ")[0] for words in offered] == ["1. shot", "2. no clip"]
     assert desktop.workspace.project.prompt == "older"
     assert desktop.workspace.documents.left_behind() == [crashed[0]]
 
