@@ -104,7 +104,11 @@ class Backend:
         Raises MatteboxError subclasses; nothing is left behind then.
         """
         give_up = time.monotonic() + _LONGEST_STEP
-        self._lock.acquire(worth_waiting=lambda: self._other_is_ending() and time.monotonic() < give_up)
+        self._lock.acquire(
+            worth_waiting=lambda: (
+                self._other_is_ending() and time.monotonic() < give_up and not self.stopping.is_set()
+            )
+        )
         try:
             self._open_parts()
             try:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -34,8 +36,8 @@ def serve(
     where = folders()
     backend = Backend(where, load_settings(where), options, engine=engine)
     _log_to(where.backend_log)
+    end_on_signals(backend.stopping)
     card = backend.start()
-    _end_on_signals(backend)
     say(f"Mattebox backend {version()} serves at {', '.join(backend.addresses)} (process {card.pid}).")
     if options.certificate is not None:
         say(f"Clients on other machines need its token: MATTEBOX_TOKEN={backend.token}")
@@ -50,16 +52,25 @@ def serve(
     _log.info("stopped")
 
 
-def _end_on_signals(backend: Backend) -> None:
-    """The first signal ends the backend in order, the second at once."""
+def end_on_signals(stopping: threading.Event) -> None:
+    """The first signal sets `stopping`, the second ends the process at once.
 
-    def end(number: int, _frame: FrameType | None) -> None:
-        if backend.stopping.is_set():
-            os._exit(128 + number)
-        backend.stopping.set()
+    A handler runs in the main thread between any two of its steps, also while that thread holds the event's
+    own lock: so a thread of its own sets the event, fed by a queue whose `put` may be called anywhere.
+    """
+    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
 
-    signal.signal(signal.SIGINT, end)
-    signal.signal(signal.SIGTERM, end)
+    def end() -> None:
+        signals.get()
+        stopping.set()
+        os._exit(128 + signals.get())
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        signals.put(number)
+
+    threading.Thread(target=end, name="mattebox-signals", daemon=True).start()
+    signal.signal(signal.SIGINT, note)
+    signal.signal(signal.SIGTERM, note)
 
 
 def _log_to(path: Path) -> None:

@@ -7,6 +7,7 @@ Like the real one it decodes, works in steps with a checkpoint each, previews, a
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -97,8 +98,21 @@ class InvertingEngine:
             monitor.progress(Stage.COMPOSITE, index + 1, len(source))  # type: ignore[arg-type]
 
 
+class InterruptedEngine(InvertingEngine):
+    """A signal comes while the backend is still starting."""
+
+    def __init__(self, models: ModelRegistry, settings: Settings) -> None:
+        super().__init__(models, settings)
+        signal.raise_signal(signal.SIGTERM)
+
+
 def main(
-    listen: str = "", idle_exit: str = "0", file_limit: str = "0", cert: str = "", key: str = ""
+    listen: str = "",
+    idle_exit: str = "0",
+    file_limit: str = "0",
+    cert: str = "",
+    key: str = "",
+    interrupted: str = "",
 ) -> None:
     if int(file_limit):
         import resource
@@ -108,7 +122,7 @@ def main(
         listen=Listen.parse(listen) if listen else None,
         certificate=Certificate.read(Path(cert), Path(key)) if cert else None,
     )
-    serve(options, idle_exit=float(idle_exit), engine=InvertingEngine)
+    serve(options, idle_exit=float(idle_exit), engine=InterruptedEngine if interrupted else InvertingEngine)
 
 
 if __name__ == "__main__":

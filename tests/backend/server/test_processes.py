@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from mattebox_backend.server.serving import end_on_signals
 from mattebox_media.writer import write_clip
 from mattebox_proto.channel import Address, open_channel
 from mattebox_proto.client import Client, Endpoint
@@ -82,6 +85,33 @@ def test_a_signal_stops_in_order_and_the_job_goes_on_later(
         assert (done.state, done.resumes) == (jobs_pb2.JOB_STATE_DONE, 1)
         client.shutdown()
     assert second.end() == 0
+
+
+def test_a_signal_during_the_start_ends_it_in_order(launch: Launch, home: Folders) -> None:
+    process = launch("", "0", "0", "", "", "interrupted")
+    assert process.end() == 0
+    assert read_card(home.backend_file) is None
+    assert not (home.run / "backend.sock").exists()
+
+
+def test_a_signal_is_heeded_by_a_thread_that_holds_no_lock() -> None:
+    setters: list[threading.Thread] = []
+
+    class Watched(threading.Event):
+        def set(self) -> None:
+            setters.append(threading.current_thread())
+            super().set()
+
+    stopping = Watched()
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    try:
+        end_on_signals(stopping)
+        signal.raise_signal(signal.SIGTERM)
+        assert stopping.wait(30)
+    finally:
+        signal.signal(signal.SIGINT, before[0])
+        signal.signal(signal.SIGTERM, before[1])
+    assert threading.main_thread() not in setters
 
 
 def test_a_second_backend_on_one_home_says_so_and_ends(launch: Launch, home: Folders) -> None:
