@@ -61,19 +61,7 @@ def read_checkpoint(
     """
     if not path.exists():
         return 0
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
-    except SafetensorError as error:
-        raise UnusableCheckpoint(
-            f"The checkpoint {path} is damaged ({error}); delete it to start over."
-        ) from error
-    if metadata.get("fingerprint") != fingerprint:
-        raise UnusableCheckpoint(
-            f"The checkpoint {path} belongs to another configuration; "
-            "restore that configuration or use another work folder."
-        )
+    metadata, tensors = _read(path, fingerprint)
     for name, module in modules.items():
         module.load_state_dict(_under(tensors, f"module.{name}."))
     for place, optimizer in enumerate(optimizers):
@@ -88,9 +76,35 @@ def read_checkpoint(
     return int(metadata["step"])
 
 
+def read_average(path: Path, fingerprint: str) -> dict[str, Tensor]:
+    """The averaged weights in the checkpoint at ``path``."""
+    return _under(_read(path, fingerprint)[1], "average.")
+
+
 def fingerprint(*values: object) -> str:
     """Canonical text of configuration values (JSON)."""
     return json.dumps(values, sort_keys=True, default=str)
+
+
+def _read(path: Path, fingerprint: str) -> tuple[dict[str, str], dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+    except FileNotFoundError as error:
+        raise UnusableCheckpoint(
+            f"The checkpoint {path} is gone; put it back, or use another work folder to start over."
+        ) from error
+    except SafetensorError as error:
+        raise UnusableCheckpoint(
+            f"The checkpoint {path} is damaged ({error}); delete it to start over."
+        ) from error
+    if metadata.get("fingerprint") != fingerprint:
+        raise UnusableCheckpoint(
+            f"The checkpoint {path} belongs to another configuration; "
+            "restore that configuration or use another work folder."
+        )
+    return metadata, tensors
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from mattebox_backend.pocket.checkpoint import fingerprint, read_checkpoint, write_checkpoint
+from mattebox_backend.pocket.checkpoint import fingerprint, read_average, read_checkpoint, write_checkpoint
 from mattebox_backend.pocket.config import DenoiserConfig, Phase, PocketSdConfig
 from mattebox_backend.pocket.dataset import LatentSet
 from mattebox_backend.pocket.optimizer import Muon
@@ -96,7 +96,7 @@ def train_denoiser(
     on_checkpoint: Callable[[int, TextToLatent], None] | None = None,
 ) -> TextToLatent:
     """Train in ``work``, phase after phase, or go on from the last checkpoint there; returns the averaged
-    weights.
+    weights: of each phase an exponential average, and of the last ``averaged_phases`` of these the mean.
 
     The loss is the error of the predicted noise with min-SNR weights (Hang et al., 2023, γ = 5). It leaves
     little to the noisiest levels, which the error of the velocity would weigh two hundred times as much. A
@@ -113,8 +113,9 @@ def train_denoiser(
     phases = range(len(config.denoiser.phases))
     begun = max((number for number in phases if training.checkpoint(number).exists()), default=0)
     for number in phases[begun:]:
-        average = training.run(number)
-    return _averaged(unet, text_encoder, average)
+        training.run(number)
+    ends = [training.end(number) for number in phases[-config.denoiser.averaged_phases :]]
+    return _averaged(unet, text_encoder, _mean(ends))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,8 +134,12 @@ class _Training:
         """The file of a phase."""
         return self.work / f"denoiser-{number + 1}.safetensors"
 
-    def run(self, number: int) -> dict[str, Tensor]:
-        """Train a phase, from its own checkpoint or from where the models stand; returns averaged weights."""
+    def end(self, number: int) -> dict[str, Tensor]:
+        """The averaged weights at the end of a phase that has been run."""
+        return read_average(self.checkpoint(number), _fingerprint(self.config, number))
+
+    def run(self, number: int) -> None:
+        """Train a phase, from its own checkpoint or from where the models stand."""
         config, settings = self.config, self.config.denoiser
         phase = settings.phases[number]
         before = sum(earlier.steps for earlier in settings.phases[:number])
@@ -176,7 +181,6 @@ class _Training:
                 write_checkpoint(self.checkpoint(number), step + 1, mark, modules, optimizers, average)
                 if self.on_checkpoint is not None:
                     self.on_checkpoint(before + step + 1, _averaged(self.unet, self.text_encoder, average))
-        return average
 
     def _optimizers(self, phase: Phase) -> list[torch.optim.Optimizer]:
         matrices, others = _split_parameters(self.unet, self.text_encoder)
@@ -191,7 +195,7 @@ def _adamw(parameters: list[nn.Parameter], rate: float) -> torch.optim.Optimizer
 
 def _fingerprint(config: PocketSdConfig, number: int) -> str:
     """All that the state in the middle of a phase depends on: not on later phases, nor on its own length."""
-    common = config.model_dump(exclude={"checkpoint_every": True, "denoiser": {"phases"}})
+    common = config.model_dump(exclude={"checkpoint_every": True, "denoiser": {"phases", "averaged_phases"}})
     phases = [phase.model_dump() for phase in config.denoiser.phases[: number + 1]]
     phases[-1].pop("steps")
     return fingerprint("denoiser", common, phases)
@@ -247,6 +251,10 @@ def _update(average: dict[str, Tensor], modules: dict[str, nn.Module], decay: fl
     current = {f"{name}.{key}": p for name, module in modules.items() for key, p in module.named_parameters()}
     names = list(average)
     torch._foreach_lerp_([average[n] for n in names], [current[n] for n in names], 1 - decay)
+
+
+def _mean(ends: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.stack([end[name] for end in ends]).mean(dim=0) for name in ends[0]}
 
 
 def _averaged(

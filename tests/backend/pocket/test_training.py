@@ -94,6 +94,31 @@ def test_a_phase_can_be_added_to_a_finished_training(
     assert second.optimizer == "muon"
 
 
+def test_the_ends_of_the_last_phases_are_averaged(
+    tiny: PocketSdConfig, tokenizer: CLIPTokenizer, data: LatentSet, tmp_path: Path
+) -> None:
+    both = tiny.model_copy(update={"denoiser": tiny.denoiser.model_copy(update={"averaged_phases": 2})})
+    work = tmp_path / "work"
+    first = train_denoiser(_with_phases(tiny, tiny.denoiser.phases[0]), data, tokenizer, work)
+    second = train_denoiser(tiny, data, tokenizer, work)
+    mean = train_denoiser(both, data, tokenizer, work)
+    for part in ("unet", "text_encoder"):
+        ends = [dict(getattr(models, part).named_parameters()) for models in (first, second)]
+        for name, value in getattr(mean, part).named_parameters():
+            assert torch.allclose(value, (ends[0][name] + ends[1][name]) / 2, atol=1e-7)
+    assert not _equal(mean.unet, second.unet)
+
+
+def test_an_averaged_phase_whose_checkpoint_is_gone_is_named(
+    tiny: PocketSdConfig, tokenizer: CLIPTokenizer, data: LatentSet, tmp_path: Path
+) -> None:
+    train_denoiser(tiny, data, tokenizer, tmp_path)
+    (tmp_path / "denoiser-1.safetensors").unlink()
+    both = tiny.model_copy(update={"denoiser": tiny.denoiser.model_copy(update={"averaged_phases": 2})})
+    with pytest.raises(UnusableCheckpoint, match=r"denoiser-1\.safetensors is gone"):
+        train_denoiser(both, data, tokenizer, tmp_path)
+
+
 def test_every_batch_has_a_noise_level_out_of_each_part_of_the_schedule() -> None:
     generator = torch.Generator().manual_seed(1)
     drawn = torch.stack([_stratified(10, 1000, generator) for _ in range(500)])
