@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +26,17 @@ class OpenedClip:
 
 
 class Clips:
-    """What is known of the sources on this disk. `opener` is `mattebox_media.open_clip`."""
+    """What is known of the sources on this disk.
 
-    def __init__(self, store: JobStore, opener: Callable[[Path], ClipReader] = open_clip) -> None:
+    uploads: the cache that sent clips lie in, each in a folder that bears its hash. `opener` is
+    `mattebox_media.open_clip`.
+    """
+
+    def __init__(
+        self, store: JobStore, uploads: Path, opener: Callable[[Path], ClipReader] = open_clip
+    ) -> None:
         self._store = store
+        self._uploads = uploads
         self._open = opener
 
     def open(self, path: Path) -> OpenedClip:
@@ -55,6 +63,8 @@ class Clips:
             raise NotFound(f"The clip “{clip[:12]}…” is not known here; open or upload it first.")
         for path, fingerprint in sources:
             if _fingerprint(Path(path)) == fingerprint:
+                if Path(path).parent.parent == self._uploads:
+                    os.utime(Path(path).parent)  # the cache drops what was used longest ago
                 with self._open(Path(path)) as reader:
                     return OpenedClip(clip, Path(path), reader.info)
         raise BadMedia(

@@ -184,7 +184,7 @@ class Backend:
         storage, settings = self._storage, self._settings
         self._queue = JobQueue(storage.database, limit=settings.queue_limit)
         self._last_job = time.monotonic()
-        self._clips = Clips(self._queue.store)
+        self._clips = Clips(self._queue.store, storage.uploads)
         self._takes = TakeShelf(storage.takes)
         self._takes.sweep()
         self._caches = Caches(

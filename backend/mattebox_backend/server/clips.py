@@ -58,7 +58,8 @@ class ClipsServicer(clips_pb2_grpc.ClipsServicer):
                     reader.frame(0)
             except MediaError as error:
                 raise BadMedia(str(error).replace(str(part), first.name)) from error
-            final = self._uploads / f"{clip_id}{part.suffix}"
+            final = self._uploads / clip_id / part.name
+            final.parent.mkdir(exist_ok=True)
             part.replace(final)
         with self._caches.reading_since(time.time() - 60):  # what has just arrived is not what goes
             clip = self._clips.open(final)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
 
@@ -24,8 +25,9 @@ from mattebox_backend.errors import InvalidSettings
 from mattebox_backend.jobs.store import JobStore
 from mattebox_backend.server.addresses import Listen
 from mattebox_backend.server.backend import Backend, Options
-from mattebox_backend.settings import Settings
+from mattebox_backend.settings import Settings, load_settings
 from mattebox_media.reader import open_clip
+from mattebox_media.writer import write_clip
 from mattebox_proto.channel import Address, open_channel
 from mattebox_proto.client import Client, Endpoint
 from mattebox_proto.codecs.params import decode_params
@@ -432,6 +434,21 @@ def test_an_uploaded_clip_is_the_same_clip(
     with pytest.raises(BadMedia):
         client._upload(fake, None)
     assert [kind.entries for kind in client.cache().kinds if kind.name == "uploads"] == [1]
+
+
+def test_of_uploads_the_one_that_was_used_longest_ago_goes_first(
+    start: Callable[..., Backend], home: Folders, clip_file: Path, pixels: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    other_file = tmp_path / "other.mkv"
+    write_clip(other_file, pixels[::-1], fps=Fraction(25))
+    limit = clip_file.stat().st_size + other_file.stat().st_size // 2
+    backend = start(settings=load_settings(home).model_copy(update={"cache_limit": limit}))
+    with Client.connect(Endpoint(backend.addresses[0], backend.token)) as client:
+        older = client._upload(clip_file, None)
+        client._upload(other_file, None)
+        dict(client.read_clip(older.id, 0, 1))
+        backend._caches.trim()
+        assert [path.name for path in (home.cache / "uploads").iterdir()] == [older.id]
 
 
 def test_an_upload_that_is_cut_off_leaves_nothing(client: Client, clip_file: Path) -> None:
