@@ -55,7 +55,7 @@ class DenoiserConfig(_Section):
 
     ``offset_noise``: deviation of a noise that is constant over each channel of a frame. ``phases`` follow
     one another; ``warmup`` steps at the beginning of each have a smaller learning rate. The weights that come
-    out are the mean over the ends of the last ``averaged_phases`` phases, weighed by their steps (stochastic
+    out are the mean over the ends of the last ``averaged_phases`` phases, each as it would ship (stochastic
     weight averaging, Izmailov et al., 2018): it edits better than each of them.
     """
 

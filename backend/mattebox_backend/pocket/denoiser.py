@@ -96,8 +96,7 @@ def train_denoiser(
     on_checkpoint: Callable[[int, TextToLatent], None] | None = None,
 ) -> TextToLatent:
     """Train in ``work``, phase after phase, or go on from the last checkpoint there; returns the averaged
-    weights: of each phase an exponential average, and of the last ``averaged_phases`` of these the mean,
-    weighed by their steps.
+    weights: of each phase an exponential average, and of the last ``averaged_phases`` of these the mean.
 
     The loss is the error of the predicted noise with min-SNR weights (Hang et al., 2023, γ = 5). It leaves
     little to the noisiest levels, which the error of the velocity would weigh two hundred times as much. A
@@ -115,9 +114,8 @@ def train_denoiser(
     begun = max((number for number in phases if training.checkpoint(number).exists()), default=0)
     for number in phases[begun:]:
         training.run(number)
-    last = phases[-config.denoiser.averaged_phases :]
-    steps = [config.denoiser.phases[number].steps for number in last]
-    return _averaged(unet, text_encoder, _mean([training.end(number) for number in last], steps))
+    ends = [training.end(number) for number in phases[-config.denoiser.averaged_phases :]]
+    return _averaged(unet, text_encoder, _mean(ends))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -255,9 +253,11 @@ def _update(average: dict[str, Tensor], modules: dict[str, nn.Module], decay: fl
     torch._foreach_lerp_([average[n] for n in names], [current[n] for n in names], 1 - decay)
 
 
-def _mean(ends: Sequence[dict[str, Tensor]], steps: Sequence[int]) -> dict[str, Tensor]:
-    shares = torch.tensor(steps, dtype=torch.float32) / sum(steps)
-    return {name: torch.tensordot(shares, torch.stack([end[name] for end in ends]), 1) for name in ends[0]}
+def _mean(ends: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean of weights as they would ship, in half precision; one alone is left as it is."""
+    if len(ends) == 1:
+        return ends[0]
+    return {name: torch.stack([end[name].half().float() for end in ends]).mean(dim=0) for name in ends[0]}
 
 
 def _averaged(

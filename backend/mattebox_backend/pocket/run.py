@@ -16,7 +16,7 @@ from mattebox_backend.pocket.dataset import latent_set
 from mattebox_backend.pocket.denoiser import TextToLatent, train_denoiser
 from mattebox_backend.pocket.export import export_pocket_sd
 from mattebox_backend.pocket.measure import ModelFigures, measure
-from mattebox_backend.pocket.model import PocketSd
+from mattebox_backend.pocket.model import PocketSd, load_pocket_sd
 from mattebox_backend.pocket.sampling import contact_sheet, sample_frames
 from mattebox_backend.pocket.tokenizer import build_tokenizer
 from mattebox_backend.pocket.vae import train_vae
@@ -61,17 +61,14 @@ def train_pocket_sd(
             )
 
     models = train_denoiser(config, data, tokenizer, work, on_checkpoint)
+    card = {"README.md": model_card(config, commit, None)}
+    export_pocket_sd(export, vae, tokenizer, models, {**notes, **card})
     console.print(f"Measuring on {captions} unseen captions.", highlight=False)
-    figures = measure(PocketSd(vae, tokenizer, models, offset), captions)
+    figures = measure(load_pocket_sd(export), captions)  # what ships is in half precision
     figures_json = json.dumps({"commit": commit, **figures.as_dict()}, indent=1) + "\n"
     write_atomically(work / "figures.json", figures_json.encode())
-    export_pocket_sd(
-        export,
-        vae,
-        tokenizer,
-        models,
-        {**notes, "README.md": model_card(config, commit, figures), "figures.json": figures_json},
-    )
+    card = {"README.md": model_card(config, commit, figures), "figures.json": figures_json}
+    export_pocket_sd(export, vae, tokenizer, models, {**notes, **card})
     return figures
 
 
