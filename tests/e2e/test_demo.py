@@ -71,8 +71,16 @@ def colours_within(folder: Path, region: str) -> list[str]:
 
 def test_each_region_becomes_what_its_own_prompt_says(demo: Path) -> None:
     left, right = colours_within(demo, "left"), colours_within(demo, "right")
-    assert left.count("red") >= 0.9 * len(left)
-    assert right.count("yellow") >= 0.9 * len(right)
+    assert left.count("green") >= 0.9 * len(left)
+    assert right.count("white") >= 0.9 * len(right)
+
+
+def test_each_region_is_filled(demo: Path) -> None:
+    with open_clip(demo / "result.mkv") as result:
+        for region in ("left", "right"):
+            for index, mask in enumerate(masks_of(demo, region)):
+                seen = recognise(np.asarray(result.frame(index)), within=mask)
+                assert seen[0].silhouette.sum() >= 0.75 * mask.sum(), (region, index)
 
 
 def test_nothing_outside_the_regions_changes(demo: Path) -> None:
@@ -105,9 +113,9 @@ def test_another_prompt_on_the_same_clip_takes_the_inversion_from_the_cache(
     folder = tmp_path / "again"
     shutil.copytree(demo, folder)
     edit = folder / "edit.toml"
-    edit.write_text(edit.read_text().replace("a red circle", "a green circle"))
+    edit.write_text(edit.read_text().replace("a green circle", "a purple circle"))
     run = mattebox("edit", edit, "-o", folder / "result.mkv", "--json", folder / "report.json")
     assert run.returncode == 0, run.stderr
     assert json.loads((folder / "report.json").read_text())["inversion_cached"]
-    greens = colours_within(folder, "left")
-    assert greens.count("green") >= 0.9 * len(greens)
+    purples = colours_within(folder, "left")
+    assert purples.count("purple") >= 0.9 * len(purples)

@@ -21,7 +21,7 @@ from mattebox_backend.world.scene import Background, Motion, Scene, SceneObject
 from mattebox_backend.world.vocabulary import BackgroundColour, Colour, MotionKind, Pattern, Shape
 
 FRAMES_PER_SECOND: Final = 12
-REGIONS: Final = (("left", Colour.RED, "#dc2828"), ("right", Colour.YELLOW, "#f5dc28"))
+REGIONS: Final = (("left", Colour.GREEN, "#28a03c"), ("right", Colour.WHITE, "#f5f5f5"))
 
 _EDIT = """# Two blue circles become two different things, each in its own region; nothing else changes.
 # Render it:  mattebox edit edit.toml -o result.mp4
