@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +65,8 @@ class Clips:
         for path, fingerprint in sources:
             if _fingerprint(Path(path)) == fingerprint:
                 if Path(path).parent.parent == self._uploads:
-                    os.utime(Path(path).parent)  # the cache drops what was used longest ago
+                    with suppress(FileNotFoundError):  # it may just have been dropped; opening it tells
+                        os.utime(Path(path).parent)  # the cache drops what was used longest ago
                 with self._open(Path(path)) as reader:
                     return OpenedClip(clip, Path(path), reader.info)
         raise BadMedia(

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mattebox_backend.pocket.config import Phase, PocketSdConfig
+from mattebox_backend.pocket.config import Phase, PocketSdConfig, load_config
 from mattebox_backend.pocket.dataset import LatentSet, latent_set
 from mattebox_backend.pocket.denoiser import (
     TextToLatent,
@@ -14,7 +14,7 @@ from mattebox_backend.pocket.denoiser import (
     min_snr_weight,
     train_denoiser,
 )
-from mattebox_backend.pocket.errors import UnusableCheckpoint
+from mattebox_backend.pocket.errors import InvalidConfig, UnusableCheckpoint
 from mattebox_backend.pocket.optimizer import Muon, orthogonalised
 from mattebox_backend.pocket.seeds import VAE_SEEDS
 from mattebox_backend.pocket.tokenizer import build_tokenizer
@@ -108,6 +108,13 @@ def test_the_ends_of_the_last_phases_are_averaged(
             halves = [end[name].half().float() for end in ends]
             assert torch.allclose(value, (halves[0] + halves[1]) / 2, atol=1e-7)
     assert not _equal(mean.unet, second.unet)
+
+
+def test_more_phases_to_average_than_there_are_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("[denoiser]\naveraged_phases = 2\n", encoding="utf-8")
+    with pytest.raises(InvalidConfig, match="2 phases are to be averaged, but there are 1"):
+        load_config(path)
 
 
 def test_an_averaged_phase_whose_checkpoint_is_gone_is_named(
