@@ -4,7 +4,7 @@ No paper's idea lives here; see `mattebox_backend.controls`.
 """
 
 from mattebox_backend.attention.kernels import attend
-from mattebox_backend.attention.sites import AttentionCall, AttentionListener, AttentionSite, SiteKind
+from mattebox_backend.attention.sites import AttentionCall, AttentionListener, AttentionSite, CallLayout, SiteKind
 from mattebox_backend.attention.switchboard import Switchboard
 from mattebox_backend.attention.terms import AttentionMaps, LowRankBias, RowExtremes, Term
 
@@ -13,6 +13,7 @@ __all__ = [
     "AttentionListener",
     "AttentionMaps",
     "AttentionSite",
+    "CallLayout",
     "LowRankBias",
     "RowExtremes",
     "SiteKind",

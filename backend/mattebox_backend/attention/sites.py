@@ -37,12 +37,26 @@ class AttentionSite:
 
 
 @dataclass(frozen=True, slots=True)
+class CallLayout:
+    """How the batch of one call of a backbone is laid out: `branches` × `frames`, over latents of a size.
+
+    frames: which of the clip's edited frames they are. latent_size: (h, w). full_frame: whether the frames of
+    a branch see each other through self attention.
+    """
+
+    branches: tuple[str, ...]
+    frames: range
+    latent_size: tuple[int, int]
+    full_frame: bool
+
+
+@dataclass(frozen=True, slots=True)
 class AttentionCall:
     """One call of a site, as the controls that listen there see it.
 
     branches: the names of the stacked branches. frames: the frames whose tokens are the queries (and, at a
-    self site, the keys), in order; token x of frame i is query `i * h * w + x`. grid: (h, w). keys: how
-    many keys.
+    self site, the keys), in order; token x of frame i is query `i * h * w + x`. At a temporal site the frames
+    themselves are queries and keys, and the batch is branches × h·w. grid: (h, w). keys: how many keys.
     """
 
     site: AttentionSite

@@ -7,26 +7,19 @@ attention over one picture becomes attention over a whole clip.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from mattebox_backend.attention.kernels import attend
-from mattebox_backend.attention.sites import AttentionCall, AttentionListener, AttentionSite, SiteKind
+from mattebox_backend.attention.sites import (
+    AttentionCall,
+    AttentionListener,
+    AttentionSite,
+    CallLayout,
+    SiteKind,
+)
 from mattebox_backend.attention.terms import Term
-
-
-@dataclass(frozen=True, slots=True)
-class _Clip:
-    """How the batch of the call in progress is laid out: `branches` × `frames`, over latents of a size."""
-
-    branches: tuple[str, ...]
-    frames: int
-    latent_size: tuple[int, int]
-    full_frame: bool
 
 
 class Switchboard:
@@ -35,56 +28,52 @@ class Switchboard:
     def __init__(self, sites: tuple[AttentionSite, ...]) -> None:
         self.sites = sites
         self._listeners: dict[str, list[AttentionListener]] = defaultdict(list)
-        self._clip: _Clip | None = None
+        self._coupling: list[AttentionListener] = []
 
-    def listen(self, site: AttentionSite, listener: AttentionListener) -> None:
-        """Ask `listener` at every call of `site` from now on, after those that listen there already."""
+    def listen(
+        self, site: AttentionSite, listener: AttentionListener, *, couples_branches: bool = False
+    ) -> None:
+        """Ask `listener` at every call of `site` from now on, after those that listen there already.
+
+        couples_branches: it reads one branch to change another, so that they must stay in one call.
+        """
         self._listeners[site.name].append(listener)
+        if couples_branches and listener not in self._coupling:
+            self._coupling.append(listener)
 
     def listeners(self, site: AttentionSite) -> tuple[AttentionListener, ...]:
         """Who listens on a site, in order."""
         return tuple(self._listeners.get(site.name, ()))
 
+    @property
+    def couples_branches(self) -> bool:
+        """Whether anyone who listens needs all branches in one call."""
+        return bool(self._coupling)
+
     def hush(self, listener: AttentionListener) -> None:
         """Take a listener off every site."""
-        for listeners in self._listeners.values():
+        for listeners in (*self._listeners.values(), self._coupling):
             while listener in listeners:
                 listeners.remove(listener)
 
-    @contextmanager
-    def calling(
-        self, branches: tuple[str, ...], frames: int, latent_size: tuple[int, int], *, full_frame: bool
-    ) -> Iterator[None]:
-        """Within the block, the backbone is called with `branches` × `frames` latents of (h, w)."""
-        self._clip = _Clip(branches, frames, latent_size, full_frame)
-        try:
-            yield
-        finally:
-            self._clip = None
-
-    @property
-    def clip(self) -> _Clip:
-        """The layout of the call in progress."""
-        if self._clip is None:
-            raise RuntimeError("An attention site was called outside Switchboard.calling().")
-        return self._clip
-
-    def terms(self, site: AttentionSite, frames: range, keys: int, device: torch.device) -> list[Term]:
+    def terms(
+        self, site: AttentionSite, layout: CallLayout, frames: range, keys: int, device: torch.device
+    ) -> list[Term]:
         """What all listeners of a site ask for, in the order in which they began to listen."""
         listeners = self._listeners.get(site.name)
         if not listeners:
             return []
-        call = AttentionCall(
-            site, self.clip.branches, frames, site.grid(*self.clip.latent_size), keys, device
-        )
+        call = AttentionCall(site, layout.branches, frames, site.grid(*layout.latent_size), keys, device)
         return [term for listener in listeners for term in listener.terms(call)]
 
 
 class SiteProcessor:
     """The attention processor of one site: projections of the module, terms of the listeners, our kernels.
 
-    hidden states: (branches × frames, h·w, C); text states: (branches, L, C), one text for all frames of a
-    branch.
+    hidden states: (branches × frames, h·w, C), at a temporal site (branches × h·w, frames, C). Text states:
+    (branches, L, C), one text for all frames of a branch, or (branches × frames, L, C), one for each.
+    The layout comes with every call (not from the switchboard) so that a pass that is computed again, for
+    its gradient, is laid out as it was.
     """
 
     def __init__(self, site: AttentionSite, switchboard: Switchboard) -> None:
@@ -97,40 +86,58 @@ class SiteProcessor:
         hidden_states: torch.Tensor,
         encoder_hidden_states: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
+        layout: CallLayout | None = None,
         **_: object,
     ) -> torch.Tensor:
+        if layout is None:
+            raise RuntimeError(f"The attention site {self._site.name} was called without a layout.")
         if attention_mask is not None:
             raise ValueError(f"The attention site {self._site.name} takes no attention mask.")
-        clip = self._switchboard.clip
-        branches = len(clip.branches)
-        keys_from = hidden_states if self._site.kind is SiteKind.SELF else encoder_hidden_states
+        cross = self._site.kind is SiteKind.CROSS
+        keys_from = encoder_hidden_states if cross else hidden_states
         if keys_from is None:
             raise ValueError(f"The cross-attention site {self._site.name} was called without text states.")
-        query = _split_heads(attn.to_q(hidden_states), branches, attn.heads)
-        key = _split_heads(attn.to_k(keys_from), branches, attn.heads)
-        value = _split_heads(attn.to_v(keys_from), branches, attn.heads)
-        if self._site.kind is SiteKind.SELF and not clip.full_frame:
-            attended = self._within_frames(query, key, value, clip.frames)
+        temporal = self._site.kind is SiteKind.TEMPORAL
+        groups = len(hidden_states) if temporal else len(layout.branches)
+        query = _split_heads(attn.to_q(hidden_states), groups, attn.heads)
+        key = _split_heads(attn.to_k(keys_from), groups, attn.heads)
+        value = _split_heads(attn.to_v(keys_from), groups, attn.heads)
+        text_per_frame = cross and len(keys_from) > len(layout.branches)
+        if text_per_frame or (self._site.kind is SiteKind.SELF and not layout.full_frame):
+            attended = self._frame_by_frame(query, key, value, layout)
         else:
-            terms = self._switchboard.terms(self._site, range(clip.frames), key.shape[-2], query.device)
-            attended = attend(query, key, value, terms)
+            attended = self._attend(query, key, value, layout, layout.frames)
         merged = attended.transpose(1, 2).reshape(*hidden_states.shape[:2], -1)
         output: torch.Tensor = attn.to_out[1](attn.to_out[0](merged))
         return output
 
-    def _within_frames(
-        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, frames: int
+    def _frame_by_frame(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: CallLayout
     ) -> torch.Tensor:
-        """Every query attends to its own frame only."""
-        output = torch.empty_like(query)
-        count = query.shape[-2] // frames
-        for frame in range(frames):
-            tokens = (..., slice(frame * count, (frame + 1) * count), slice(None))
-            terms = self._switchboard.terms(self._site, range(frame, frame + 1), count, query.device)
-            output[tokens] = attend(query[tokens], key[tokens], value[tokens], terms)
-        return output
+        """Every query attends to the keys of its own frame only."""
+        frames = len(layout.frames)
+        return torch.cat(
+            [
+                self._attend(q, k, v, layout, layout.frames[index : index + 1])
+                for index, (q, k, v) in enumerate(
+                    zip(query.chunk(frames, 2), key.chunk(frames, 2), value.chunk(frames, 2), strict=True)
+                )
+            ],
+            dim=2,
+        )
+
+    def _attend(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        layout: CallLayout,
+        frames: range,
+    ) -> torch.Tensor:
+        terms = self._switchboard.terms(self._site, layout, frames, key.shape[-2], query.device)
+        return attend(query, key, value, terms)
 
 
-def _split_heads(projected: torch.Tensor, branches: int, heads: int) -> torch.Tensor:
-    """(branches × frames, n, heads × d) → (branches, heads, frames × n, d); for text, frames is 1."""
-    return projected.reshape(branches, -1, heads, projected.shape[-1] // heads).transpose(1, 2)
+def _split_heads(projected: torch.Tensor, groups: int, heads: int) -> torch.Tensor:
+    """(groups × frames, n, heads × d) → (groups, heads, frames × n, d)."""
+    return projected.reshape(groups, -1, heads, projected.shape[-1] // heads).transpose(1, 2)

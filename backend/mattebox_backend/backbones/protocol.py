@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -83,11 +84,21 @@ class Backbone(Protocol):
         text: torch.Tensor,
         branches: Sequence[str],
         *,
+        frames: range | None = None,
         full_frame: bool = True,
     ) -> torch.Tensor:
-        """The noise in latents (B, F, C, h, w) at a timestep under texts (B, L, C): like latents, float32.
+        """The noise in latents (B, F, C, h, w) at a timestep under texts (B, L, C), or (B, F, L, C) where
+        every frame has its own: like latents, float32.
 
-        Frames of a branch see each other through attention where `full_frame`, else each is alone.
+        frames: which of the edited frames they are; None: the first F. Frames of a branch see each other
+        through attention where `full_frame`, else each is alone. Differentiable with respect to latents and
+        text.
+        """
+        ...
+
+    def saving_memory(self) -> AbstractContextManager[None]:
+        """Within the block, a prediction whose gradient is wanted keeps little and computes the rest again
+        (gradient checkpointing).
         """
         ...
 

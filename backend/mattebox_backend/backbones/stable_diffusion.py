@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
-from mattebox_backend.attention import AttentionSite, SiteKind, Switchboard
+from mattebox_backend.attention import AttentionSite, CallLayout, SiteKind, Switchboard
 from mattebox_backend.attention.switchboard import SiteProcessor
 from mattebox_backend.backbones.folder import ModelFolder, ParameterValue
 from mattebox_backend.backbones.protocol import TextEmbedding, WorkingSize
@@ -142,7 +142,6 @@ class StableDiffusion:
         states = self.text_encoder(inputs.input_ids.to(self.device.torch))[0]
         return TextEmbedding(states[0], words, first=1)
 
-    @torch.no_grad()
     def predict(
         self,
         latents: torch.Tensor,
@@ -150,28 +149,48 @@ class StableDiffusion:
         text: torch.Tensor,
         branches: Sequence[str],
         *,
+        frames: range | None = None,
         full_frame: bool = True,
     ) -> torch.Tensor:
         """See `Backbone.predict`. The branches run one after the other where memory would not hold them
         together.
         """
-        if len(branches) > 1 and not self._fits(latents):
+        frames = frames or range(latents.shape[1])
+        if len(branches) > 1 and not self.switchboard.couples_branches and not self._fits(latents):
+            one_by_one = (slice(place, place + 1) for place in range(len(branches)))
             return torch.cat(
                 [
                     self.predict(
-                        latents[i : i + 1], timestep, text[i : i + 1], [branch], full_frame=full_frame
+                        latents[one],
+                        timestep,
+                        text[one],
+                        branches[one],
+                        frames=frames,
+                        full_frame=full_frame,
                     )
-                    for i, branch in enumerate(branches)
+                    for one in one_by_one
                 ]
             )
         size = (latents.shape[-2], latents.shape[-1])
-        sample = latents.flatten(0, 1).to(self.device.torch, self.device.dtype)
-        with self.switchboard.calling(tuple(branches), latents.shape[1], size, full_frame=full_frame):
-            output = self.unet(
-                sample, timestep, encoder_hidden_states=text.to(self.device.dtype), return_dict=False
-            )[0]
+        layout = CallLayout(tuple(branches), frames, size, full_frame)
+        output = self.unet(
+            latents.flatten(0, 1).to(self.device.torch, self.device.dtype),
+            timestep,
+            encoder_hidden_states=text.flatten(0, -3).to(self.device.dtype),
+            cross_attention_kwargs={"layout": layout},
+            return_dict=False,
+        )[0]
         output = output.float().view(latents.shape)
         return self.schedule.noise(output, latents, timestep)
+
+    @contextmanager
+    def saving_memory(self) -> Iterator[None]:
+        """See `Backbone.saving_memory`."""
+        self.unet.enable_gradient_checkpointing()
+        try:
+            yield
+        finally:
+            self.unet.disable_gradient_checkpointing()
 
     def attention_sites(self) -> tuple[AttentionSite, ...]:
         """See `Backbone.attention_sites`."""

@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 
 from mattebox_backend.backbones.protocol import Backbone
+from mattebox_backend.diffusion.denoiser import Denoiser
 from mattebox_backend.diffusion.schedule import Grid
 from mattebox_backend.diffusion.trajectory import Trajectory
 from mattebox_backend.masks import RegionStack
@@ -23,15 +24,18 @@ class Run:
     """What does not change in one render.
 
     trajectory: the inverted latents per noise level. generator: the only source of randomness, on the CPU.
-    full_frame: whether frames see each other through self attention.
     """
 
-    backbone: Backbone
+    denoiser: Denoiser
     grid: Grid
     regions: RegionStack
     trajectory: Trajectory
     generator: torch.Generator
-    full_frame: bool
+
+    @property
+    def backbone(self) -> Backbone:
+        """The model that is asked."""
+        return self.denoiser.backbone
 
     @property
     def frames(self) -> int:
@@ -64,12 +68,13 @@ class Step:
 class Branch:
     """One more prediction per step, stacked with the edit's into a single call of the backbone.
 
-    text: (L, C) states. latents: gives (F, C, h, w) to predict from at a step; None: the edit's own latents.
-    wanted: whether a step needs the prediction at all; None: every step does.
+    text: (L, C) states, or (F, L, C) where every frame has its own; or what gives them at a step. latents:
+    gives (F, C, h, w) to predict from at a step; None: the edit's own latents. wanted: whether a step needs
+    the prediction at all; None: every step does.
     """
 
     name: str
-    text: torch.Tensor
+    text: torch.Tensor | Callable[[Step], torch.Tensor]
     latents: Callable[[Step], torch.Tensor] | None = None
     wanted: Callable[[Step], bool] | None = None
 
@@ -106,6 +111,12 @@ class Control(Protocol):
     def guide(self, prediction: Prediction, step: Step) -> torch.Tensor:
         """The noise to follow, given every branch's and the choice of the controls before this one."""
         return prediction.noise
+
+    def direct(self, direction: torch.Tensor, step: Step) -> torch.Tensor:
+        """The noise of DDIM's direction term alone, (F, C, h, w): where a step goes, given what it holds for
+        clean (Song et al., eq. 12). It starts as the noise that is followed.
+        """
+        return direction
 
     def after_step(self, latents: torch.Tensor, step: Step) -> torch.Tensor:
         """Latents at the level that the step led to, `step.level − 1`."""

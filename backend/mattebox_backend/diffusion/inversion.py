@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mattebox_backend.backbones.protocol import Backbone
 from mattebox_backend.diffusion.checkpoint import EVERY, StateFile
 from mattebox_backend.diffusion.control import SOURCE_BRANCH
+from mattebox_backend.diffusion.denoiser import Denoiser
 from mattebox_backend.diffusion.sampler import SamplerState
 from mattebox_backend.diffusion.schedule import Grid
 from mattebox_backend.diffusion.trajectory import Trajectory, TrajectoryKey, TrajectoryStore
@@ -19,7 +19,7 @@ from mattebox_backend.diffusion.trajectory import Trajectory, TrajectoryKey, Tra
 
 @torch.no_grad()
 def invert(
-    backbone: Backbone,
+    denoiser: Denoiser,
     grid: Grid,
     key: TrajectoryKey,
     encode: Callable[[], torch.Tensor],
@@ -34,6 +34,7 @@ def invert(
     interrupted inversion goes on from there and ends in the same bits. `progress(step, of)` is told after
     every step and may raise to stop.
     """
+    backbone = denoiser.backbone
     work.mkdir(parents=True, exist_ok=True)
     file = work / "inversion.npy"
     checkpoint = StateFile(work / "inversion.npz", key.digest(), grid.steps)
@@ -47,12 +48,8 @@ def invert(
         latents, done = state.latents.to(backbone.device.torch), state.done
     text = backbone.embed(key.prompt).states
     for level in range(done, grid.steps):
-        noise = backbone.predict(
-            latents.unsqueeze(0),
-            grid.timesteps[level],
-            text.unsqueeze(0),
-            [SOURCE_BRANCH],
-            full_frame=key.full_frame,
+        noise = denoiser.predict(
+            latents.unsqueeze(0), grid.timesteps[level], text.unsqueeze(0), [SOURCE_BRANCH]
         )[0]
         latents = grid.move(latents, noise, level, level + 1)
         kept[level + 1] = latents.cpu().numpy()

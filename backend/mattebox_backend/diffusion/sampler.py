@@ -84,21 +84,39 @@ def _advance(
     """The latents after one step, and the clean latents that its prediction implies."""
     for control in controls:
         latents = control.before_step(latents, step)
+    noise = _predict(run, branches, controls, latents, step)
+    direction = noise
+    for control in controls:
+        direction = control.direct(direction, step)
+    clean = run.grid.clean(latents, noise, step.level)
+    latents = run.grid.move(latents, noise, step.level, step.level - 1, direction)
+    for control in controls:
+        latents = control.after_step(latents, step)
+    return latents, clean
+
+
+def _predict(
+    run: Run, branches: Sequence[Branch], controls: Sequence[Control], latents: torch.Tensor, step: Step
+) -> torch.Tensor:
+    """The noise to follow from `latents` at a step: every branch in one call, then the controls' choice."""
     branches = [branch for branch in branches if branch.wanted is None or branch.wanted(step)]
     inputs = [latents if branch.latents is None else branch.latents(step) for branch in branches]
-    noises = run.backbone.predict(
-        torch.stack(inputs),
-        step.timestep,
-        torch.stack([branch.text for branch in branches]),
-        [branch.name for branch in branches],
-        full_frame=run.full_frame,
+    texts = [branch.text if isinstance(branch.text, torch.Tensor) else branch.text(step) for branch in branches]
+    noises = run.denoiser.predict(
+        torch.stack(inputs), step.timestep, stack_texts(texts), [branch.name for branch in branches]
     )
     by_name = {branch.name: noise for branch, noise in zip(branches, noises, strict=True)}
     prediction = Prediction(by_name, by_name[EDIT_BRANCH])
     for control in controls:
         prediction = replace(prediction, noise=control.guide(prediction, step))
-    clean = run.grid.clean(latents, prediction.noise, step.level)
-    latents = run.grid.move(latents, prediction.noise, step.level, step.level - 1)
-    for control in controls:
-        latents = control.after_step(latents, step)
-    return latents, clean
+    return prediction.noise
+
+
+def stack_texts(texts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Text states of branches, (L, C) or per frame (F, L, C), as one tensor: (B, L, C), or (B, F, L, C) where
+    any branch has one per frame.
+    """
+    frames = next((len(text) for text in texts if text.ndim == 3), None)
+    if frames is None:
+        return torch.stack(list(texts))
+    return torch.stack([text if text.ndim == 3 else text.expand(frames, -1, -1) for text in texts])

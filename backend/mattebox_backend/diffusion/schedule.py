@@ -79,13 +79,22 @@ class Grid:
         alpha = min(max(self.alphas[level], 1e-12), 1 - 1e-12)
         return math.log(alpha / (1 - alpha))
 
-    def move(self, latents: torch.Tensor, noise: torch.Tensor, start: int, end: int) -> torch.Tensor:
+    def move(
+        self,
+        latents: torch.Tensor,
+        noise: torch.Tensor,
+        start: int,
+        end: int,
+        direction: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Latents at level `start` carried to level `end` along predicted noise: DDIM without randomness,
         either way (Song et al., eq. 12 with σ = 0).
+
+        direction: the noise of the term that points to `end`, where it is not the predicted one.
         """
         there = self.alphas[end]
         clean = self.clean(latents, noise, start)
-        return math.sqrt(there) * clean + math.sqrt(1 - there) * noise
+        return math.sqrt(there) * clean + math.sqrt(1 - there) * (noise if direction is None else direction)
 
     def clean(self, latents: torch.Tensor, noise: torch.Tensor, level: int) -> torch.Tensor:
         """The clean latents that the predicted noise implies."""

@@ -23,7 +23,10 @@ _LATENTS, _META = "latents.npy", "meta.json"
 
 @dataclass(frozen=True, slots=True)
 class TrajectoryKey:
-    """All that a trajectory depends on. Masks, regions and the edit's prompt are no part of it."""
+    """All that a trajectory depends on. Masks, regions and the edit's prompt are no part of it.
+
+    windows: size and stride of the stretches of frames, None where all were inverted at once.
+    """
 
     clip_hash: str
     start: int
@@ -34,6 +37,7 @@ class TrajectoryKey:
     prompt: str
     timesteps: tuple[int, ...]
     full_frame: bool
+    windows: tuple[int, int] | None
     device: str
     precision: str
 

@@ -11,6 +11,7 @@ import torch
 
 from mattebox_backend.backbones.protocol import Backbone
 from mattebox_backend.diffusion.control import Control
+from mattebox_backend.diffusion.denoiser import Denoiser
 from mattebox_backend.diffusion.trajectory import Trajectory
 from mattebox_backend.masks import RegionStack
 
@@ -38,12 +39,12 @@ class Materials(Protocol):
         """What the source shows."""
         ...
 
-    def invert(self, prompt: str, *, steps: int, full_frame: bool) -> Trajectory:
+    def invert(self, denoiser: Denoiser, prompt: str, *, steps: int) -> Trajectory:
         """The source inverted over a grid of `steps`, from the cache where it has been done before."""
         ...
 
     def sample(
-        self, text: torch.Tensor, start: Trajectory, controls: Sequence[Control], *, full_frame: bool
+        self, denoiser: Denoiser, text: torch.Tensor, start: Trajectory, controls: Sequence[Control]
     ) -> torch.Tensor:
         """Clean latents (F, C, h, w), sampled over the trajectory's grid under text states (L, C) and
         controls.

@@ -13,6 +13,7 @@ from mattebox_backend.controls.latent_blend import LatentBlend
 from mattebox_backend.controls.layout_attention import LayoutAttention, LayoutStrength
 from mattebox_backend.controls.text_layout import lay_out_text
 from mattebox_backend.diffusion.control import SOURCE_BRANCH, Control
+from mattebox_backend.diffusion.denoiser import Denoiser
 from mattebox_backend.methods.materials import Materials
 from mattebox_backend.methods.st_modulator_parameters import NEVER, StModulatorParameters
 
@@ -35,7 +36,8 @@ def st_modulator(materials: Materials, p: StModulatorParameters) -> torch.Tensor
     was = materials.backbone.embed(materials.source_prompt)
     turn = _end_of_source_guidance(materials.source_prompt, p)
 
-    source = materials.invert(materials.source_prompt, steps=p.steps, full_frame=p.full_frame)
+    denoiser = Denoiser(materials.backbone, p.full_frame)
+    source = materials.invert(denoiser, materials.source_prompt, steps=p.steps)
 
     strength = LayoutStrength(
         cross=p.lambda_cross if p.cross else 0.0,
@@ -61,7 +63,7 @@ def st_modulator(materials: Materials, p: StModulatorParameters) -> torch.Tensor
     if p.blend:
         controls.append(LatentBlend())
 
-    return materials.sample(words.states, source, controls, full_frame=p.full_frame)
+    return materials.sample(denoiser, words.states, source, controls)
 
 
 def _end_of_source_guidance(source_prompt: str, p: StModulatorParameters) -> float:

@@ -21,6 +21,7 @@ from mattebox_backend.controls.composite import Frame, composite
 from mattebox_backend.device import Device, peak_memory_mb, reset_peak_memory
 from mattebox_backend.diffusion.checkpoint import StateFile
 from mattebox_backend.diffusion.control import Control, Run, Step
+from mattebox_backend.diffusion.denoiser import Denoiser
 from mattebox_backend.diffusion.inversion import invert
 from mattebox_backend.diffusion.sampler import sample
 from mattebox_backend.diffusion.trajectory import Trajectory, TrajectoryKey, TrajectoryStore
@@ -156,20 +157,22 @@ class RenderJob:
         """The size that the backbone works at."""
         return self.backbone.working_size(self.reader.info.width, self.reader.info.height, self.params.size)
 
-    def invert(self, prompt: str, *, steps: int, full_frame: bool) -> Trajectory:
+    def invert(self, denoiser: Denoiser, prompt: str, *, steps: int) -> Trajectory:
         """See `Materials.invert`."""
         edit, clock, monitor = self.pipeline.edit, self.pipeline.clock, self.pipeline.monitor
-        grid = self.backbone.schedule.grid(steps)
+        backbone, windows = denoiser.backbone, denoiser.windows
+        grid = backbone.schedule.grid(steps)
         key = TrajectoryKey(
             clip_hash=edit.clip_hash or self.reader.content_hash(),
             start=edit.start,
             stop=edit.stop,
             width=self.size.width,
             height=self.size.height,
-            backbone=self.backbone.identity,
+            backbone=backbone.identity,
             prompt=prompt,
             timesteps=grid.timesteps,
-            full_frame=full_frame,
+            full_frame=denoiser.full_frame,
+            windows=(windows.size, windows.stride) if windows is not None else None,
             device=self.pipeline.device.kind,
             precision=self.pipeline.device.precision,
         )
@@ -183,7 +186,7 @@ class RenderJob:
         inner = sum(clock.seconds.values())
         began = time.perf_counter()
         trajectory = invert(
-            self.backbone,
+            denoiser,
             grid,
             key,
             self._encode,
@@ -196,12 +199,12 @@ class RenderJob:
         return trajectory
 
     def sample(
-        self, text: torch.Tensor, start: Trajectory, controls: Sequence[Control], *, full_frame: bool
+        self, denoiser: Denoiser, text: torch.Tensor, start: Trajectory, controls: Sequence[Control]
     ) -> torch.Tensor:
         """See `Materials.sample`."""
-        grid = self.backbone.schedule.grid(len(start.latents) - 1)
+        grid = denoiser.backbone.schedule.grid(len(start.latents) - 1)
         generator = torch.Generator().manual_seed(self.pipeline.edit.seed % 2**63)
-        run = Run(self.backbone, grid, self.regions, start, generator, full_frame)
+        run = Run(denoiser, grid, self.regions, start, generator)
         file = self.pipeline.paths.checkpoint / "sample.npz"
         checkpoint = StateFile(file, self._sampling_key(), grid.steps)
         self.pipeline.monitor.progress(Stage.SAMPLE, 0, grid.steps)

@@ -18,6 +18,7 @@ from mattebox_backend.controls.layout_attention import (
 )
 from mattebox_backend.controls.text_layout import TextLayout
 from mattebox_backend.diffusion.control import Run, Step
+from mattebox_backend.diffusion.denoiser import Denoiser
 from mattebox_backend.diffusion.trajectory import Trajectory
 from mattebox_backend.edit import Region
 from mattebox_backend.masks import stack_regions
@@ -119,7 +120,9 @@ def run_of(backbone: Any) -> Run:
     masks[1, :, :, 40:] = 255
     regions = stack_regions([Region(str(k), "x", mask) for k, mask in enumerate(masks)])
     trajectory = Trajectory(np.zeros((3, 1, 4, 8, 8), np.float16))
-    return Run(backbone, backbone.schedule.grid(2), regions, trajectory, torch.Generator(), True)
+    return Run(
+        Denoiser(backbone, True), backbone.schedule.grid(2), regions, trajectory, torch.Generator()
+    )
 
 
 def step(felt: float, time: float) -> Step:

@@ -15,6 +15,7 @@ import torch
 from mattebox_backend.controls.guidance import ClassifierFreeGuidance
 from mattebox_backend.controls.latent_blend import LatentBlend
 from mattebox_backend.diffusion.control import Control, Prediction, Run, Step
+from mattebox_backend.diffusion.denoiser import Denoiser
 from mattebox_backend.diffusion.inversion import invert
 from mattebox_backend.diffusion.sampler import SamplerState, sample, steps_of
 from mattebox_backend.diffusion.trajectory import Trajectory, TrajectoryKey, TrajectoryStore
@@ -40,7 +41,7 @@ class Forgetful:
 def key_of(backbone: Any, prompt: str = "a red circle", start: int = 0) -> TrajectoryKey:
     timesteps = backbone.schedule.grid(STEPS).timesteps
     return TrajectoryKey(
-        "clip", start, start + 2, 64, 64, backbone.identity, prompt, timesteps, True, "cpu", "float32"
+        "clip", start, start + 2, 64, 64, backbone.identity, prompt, timesteps, True, None, "cpu", "float32"
     )
 
 
@@ -57,7 +58,7 @@ def inverted(backbone: Any, tmp_path: Path) -> Callable[[], Trajectory]:
     def run() -> Trajectory:
         store = TrajectoryStore(tmp_path / "cache")
         return invert(
-            backbone,
+            Denoiser(backbone, True),
             backbone.schedule.grid(STEPS),
             key_of(backbone),
             clean_latents,
@@ -72,9 +73,8 @@ def inverted(backbone: Any, tmp_path: Path) -> Callable[[], Trajectory]:
 def run_of(backbone: Any, trajectory: Trajectory, masks: Any = None) -> Run:
     masks = np.zeros((2, 64, 64), np.uint8) if masks is None else masks
     regions = stack_regions([Region("r", "a red circle", masks)])
-    return Run(
-        backbone, backbone.schedule.grid(STEPS), regions, trajectory, torch.Generator().manual_seed(0), True
-    )
+    generator = torch.Generator().manual_seed(0)
+    return Run(Denoiser(backbone, True), backbone.schedule.grid(STEPS), regions, trajectory, generator)
 
 
 def test_the_trajectory_begins_with_the_clean_latents_and_follows_the_grid(
@@ -106,7 +106,7 @@ def test_sampling_under_the_source_prompt_comes_back_to_the_source(
     grid = backbone.schedule.grid(50)
     key = replace(key_of(backbone), timesteps=grid.timesteps)
     store = TrajectoryStore(tmp_path / "cache")
-    trajectory = invert(backbone, grid, key, clean_latents, store, tmp_path / "job", nothing)
+    trajectory = invert(Denoiser(backbone, True), grid, key, clean_latents, store, tmp_path / "job", nothing)
     run = replace(run_of(backbone, trajectory), grid=grid)
     result = sample(run, backbone.embed("a red circle").states, [], Forgetful(), nothing)
     error = (result - clean_latents()).square().mean().sqrt()

@@ -1,0 +1,84 @@
+"""How a run asks its backbone: with frames that see each other or not, all at once or window by window."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from mattebox_backend.backbones.protocol import Backbone
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Overlapping stretches of frames that are denoised together; where they overlap, predictions are
+    averaged. Memory then grows with `size`, not with the clip (ReAtCo, long clips).
+
+    size: frames of a window, at least 1. stride: frames from one window to the next, 1 … size.
+    """
+
+    size: int
+    stride: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.stride <= self.size:
+            raise ValueError(f"Windows of {self.size} frames cannot be {self.stride} frames apart.")
+
+    def over(self, frames: int) -> tuple[range, ...]:
+        """The windows that cover `frames` frames; all have `size` frames but in a clip that is shorter."""
+        last = max(0, frames - self.size)
+        starts = [*range(0, last, self.stride), last]
+        return tuple(range(start, min(start + self.size, frames)) for start in starts)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Denoiser:
+    """A backbone and the way in which frames are put to it; the same in inversion and in sampling.
+
+    full_frame: whether frames see each other through self attention. windows: None takes all frames at once.
+    """
+
+    backbone: Backbone
+    full_frame: bool
+    windows: Windows | None = None
+
+    def windows_over(self, frames: int) -> tuple[range, ...]:
+        """The stretches that `frames` frames are denoised in."""
+        return self.windows.over(frames) if self.windows is not None else (range(frames),)
+
+    def predict(
+        self, latents: torch.Tensor, timestep: int, text: torch.Tensor, branches: Sequence[str]
+    ) -> torch.Tensor:
+        """The noise in latents (B, F, C, h, w) of all frames: like latents, float32.
+
+        text: (B, L, C), or (B, F, L, C) where every frame has its own.
+        """
+        windows = self.windows_over(latents.shape[1])
+        if len(windows) == 1:
+            return self._predict(latents, timestep, text, branches, windows[0])
+        total = torch.zeros_like(latents, dtype=torch.float32)
+        counts = torch.zeros(latents.shape[1], device=latents.device)
+        for window in windows:
+            of_window = slice(window.start, window.stop)
+            total[:, of_window] += self._predict(latents, timestep, text, branches, window)
+            counts[of_window] += 1
+        return total / counts.view(1, -1, 1, 1, 1)
+
+    def _predict(
+        self,
+        latents: torch.Tensor,
+        timestep: int,
+        text: torch.Tensor,
+        branches: Sequence[str],
+        window: range,
+    ) -> torch.Tensor:
+        of_window = slice(window.start, window.stop)
+        return self.backbone.predict(
+            latents[:, of_window],
+            timestep,
+            text[:, of_window] if text.ndim == 4 else text,
+            branches,
+            frames=window,
+            full_frame=self.full_frame,
+        )
