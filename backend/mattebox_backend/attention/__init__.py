@@ -4,7 +4,14 @@ No paper's idea lives here; see `mattebox_backend.controls`.
 """
 
 from mattebox_backend.attention.kernels import attend
-from mattebox_backend.attention.sites import AttentionCall, AttentionListener, AttentionSite, CallLayout, SiteKind
+from mattebox_backend.attention.sites import (
+    AttentionCall,
+    AttentionListener,
+    AttentionSite,
+    CallLayout,
+    Reach,
+    SiteKind,
+)
 from mattebox_backend.attention.switchboard import Switchboard
 from mattebox_backend.attention.terms import AttentionMaps, LowRankBias, RowExtremes, Term
 
@@ -15,6 +22,7 @@ __all__ = [
     "AttentionSite",
     "CallLayout",
     "LowRankBias",
+    "Reach",
     "RowExtremes",
     "SiteKind",
     "Switchboard",

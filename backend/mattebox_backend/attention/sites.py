@@ -20,6 +20,16 @@ class SiteKind(StrEnum):
     TEMPORAL = "temporal"
 
 
+class Reach(StrEnum):
+    """Which frames of its branch a frame sees through self attention."""
+
+    OWN = "own"
+    ALL = "all"
+    """Full-frame attention (ST-Modulator, section 3.4)."""
+    FIRST_AND_PREVIOUS = "first and previous"
+    """Sparse-causal attention (Tune-A-Video, section 4.1); the first frame of a window sees itself twice."""
+
+
 @dataclass(frozen=True, slots=True)
 class AttentionSite:
     """One attention layer of a backbone.
@@ -40,28 +50,29 @@ class AttentionSite:
 class CallLayout:
     """How the batch of one call of a backbone is laid out: `branches` × `frames`, over latents of a size.
 
-    frames: which of the clip's edited frames they are. latent_size: (h, w). full_frame: whether the frames of
-    a branch see each other through self attention.
+    frames: which of the clip's edited frames they are. latent_size: (h, w).
     """
 
     branches: tuple[str, ...]
     frames: range
     latent_size: tuple[int, int]
-    full_frame: bool
+    reach: Reach
 
 
 @dataclass(frozen=True, slots=True)
 class AttentionCall:
     """One call of a site, as the controls that listen there see it.
 
-    branches: the names of the stacked branches. frames: the frames whose tokens are the queries (and, at a
-    self site, the keys), in order; token x of frame i is query `i * h * w + x`. At a temporal site the frames
-    themselves are queries and keys, and the batch is branches × h·w. grid: (h, w). keys: how many keys.
+    branches: the names of the stacked branches. frames: the frames whose tokens are the queries, in order;
+    token x of frame i is query `i * h * w + x`. key_frames: at a self site, the same of the keys. At a
+    temporal site the frames themselves are queries and keys, and the batch is branches × h·w. grid: (h, w).
+    keys: how many keys.
     """
 
     site: AttentionSite
     branches: tuple[str, ...]
     frames: range
+    key_frames: tuple[int, ...]
     grid: tuple[int, int]
     keys: int
     device: torch.device

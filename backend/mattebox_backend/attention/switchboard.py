@@ -7,6 +7,7 @@ attention over one picture becomes attention over a whole clip.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from mattebox_backend.attention.sites import (
     AttentionListener,
     AttentionSite,
     CallLayout,
+    Reach,
     SiteKind,
 )
 from mattebox_backend.attention.terms import Term
@@ -56,15 +58,17 @@ class Switchboard:
             while listener in listeners:
                 listeners.remove(listener)
 
-    def terms(
-        self, site: AttentionSite, layout: CallLayout, frames: range, keys: int, device: torch.device
-    ) -> list[Term]:
+    def terms(self, call: AttentionCall) -> list[Term]:
         """What all listeners of a site ask for, in the order in which they began to listen."""
-        listeners = self._listeners.get(site.name)
-        if not listeners:
-            return []
-        call = AttentionCall(site, layout.branches, frames, site.grid(*layout.latent_size), keys, device)
+        listeners = self._listeners.get(call.site.name, ())
         return [term for listener in listeners for term in listener.terms(call)]
+
+
+_SEEN: Mapping[Reach, Callable[[int], tuple[int, ...]]] = {
+    Reach.OWN: lambda place: (place,),
+    Reach.FIRST_AND_PREVIOUS: lambda place: (0, max(0, place - 1)),
+}
+"""The places in a call of the frames that are seen from one."""
 
 
 class SiteProcessor:
@@ -102,29 +106,41 @@ class SiteProcessor:
         query = _split_heads(attn.to_q(hidden_states), groups, attn.heads)
         key = _split_heads(attn.to_k(keys_from), groups, attn.heads)
         value = _split_heads(attn.to_v(keys_from), groups, attn.heads)
-        text_per_frame = cross and len(keys_from) > len(layout.branches)
-        if text_per_frame or (self._site.kind is SiteKind.SELF and not layout.full_frame):
-            attended = self._frame_by_frame(query, key, value, layout)
+        if cross and len(keys_from) > len(layout.branches):
+            attended = self._frame_by_frame(query, key, value, layout, lambda place: (place,))
+        elif self._site.kind is SiteKind.SELF and layout.reach is not Reach.ALL:
+            attended = self._frame_by_frame(query, key, value, layout, _SEEN[layout.reach])
         else:
-            attended = self._attend(query, key, value, layout, layout.frames)
+            attended = self._attend(query, key, value, layout, layout.frames, layout.frames)
         merged = attended.transpose(1, 2).reshape(*hidden_states.shape[:2], -1)
         output: torch.Tensor = attn.to_out[1](attn.to_out[0](merged))
         return output
 
     def _frame_by_frame(
-        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: CallLayout
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        layout: CallLayout,
+        seen_from: Callable[[int], tuple[int, ...]],
     ) -> torch.Tensor:
-        """Every query attends to the keys of its own frame only."""
-        frames = len(layout.frames)
-        return torch.cat(
-            [
-                self._attend(q, k, v, layout, layout.frames[index : index + 1])
-                for index, (q, k, v) in enumerate(
-                    zip(query.chunk(frames, 2), key.chunk(frames, 2), value.chunk(frames, 2), strict=True)
+        """Every query attends to the keys of the frames that are seen from its own."""
+        frames = layout.frames
+        keys, values = key.chunk(len(frames), 2), value.chunk(len(frames), 2)
+        attended = []
+        for place, of_frame in enumerate(query.chunk(len(frames), 2)):
+            seen = seen_from(place)
+            attended.append(
+                self._attend(
+                    of_frame,
+                    torch.cat([keys[other] for other in seen], 2),
+                    torch.cat([values[other] for other in seen], 2),
+                    layout,
+                    frames[place : place + 1],
+                    [frames[other] for other in seen],
                 )
-            ],
-            dim=2,
-        )
+            )
+        return torch.cat(attended, 2)
 
     def _attend(
         self,
@@ -133,9 +149,19 @@ class SiteProcessor:
         value: torch.Tensor,
         layout: CallLayout,
         frames: range,
+        key_frames: Sequence[int],
     ) -> torch.Tensor:
-        terms = self._switchboard.terms(self._site, layout, frames, key.shape[-2], query.device)
-        return attend(query, key, value, terms)
+        site = self._site
+        call = AttentionCall(
+            site,
+            layout.branches,
+            frames,
+            tuple(key_frames) if site.kind is SiteKind.SELF else (),
+            site.grid(*layout.latent_size),
+            key.shape[-2],
+            query.device,
+        )
+        return attend(query, key, value, self._switchboard.terms(call))
 
 
 def _split_heads(projected: torch.Tensor, groups: int, heads: int) -> torch.Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mattebox_backend.attention import AttentionSite, Switchboard
+from mattebox_backend.attention import AttentionSite, Reach, Switchboard
 from mattebox_backend.device import Device
 from mattebox_backend.diffusion.schedule import NoiseSchedule
 
@@ -85,14 +85,13 @@ class Backbone(Protocol):
         branches: Sequence[str],
         *,
         frames: range | None = None,
-        full_frame: bool = True,
+        reach: Reach = Reach.ALL,
     ) -> torch.Tensor:
         """The noise in latents (B, F, C, h, w) at a timestep under texts (B, L, C), or (B, F, L, C) where
         every frame has its own: like latents, float32.
 
-        frames: which of the edited frames they are; None: the first F. Frames of a branch see each other
-        through attention where `full_frame`, else each is alone. Differentiable with respect to latents and
-        text.
+        frames: which of the edited frames they are; None: the first F. Differentiable with respect to latents
+        and text.
         """
         ...
 

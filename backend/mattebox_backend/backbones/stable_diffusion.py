@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
-from mattebox_backend.attention import AttentionSite, CallLayout, SiteKind, Switchboard
+from mattebox_backend.attention import AttentionSite, CallLayout, Reach, SiteKind, Switchboard
 from mattebox_backend.attention.switchboard import SiteProcessor
 from mattebox_backend.backbones.folder import ModelFolder, ParameterValue
 from mattebox_backend.backbones.protocol import TextEmbedding, WorkingSize
@@ -30,6 +30,7 @@ from mattebox_backend.diffusion.schedule import NoiseSchedule
 from mattebox_backend.errors import InvalidEdit, ModelRefused
 
 _COMPONENTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+_KINDS = {"attn1": SiteKind.SELF, "attn2": SiteKind.CROSS, "attn_temp": SiteKind.TEMPORAL}
 _PIXELS_AT_ONCE = 512 * 512
 _ACTIVATIONS_PER_CHANNEL = 24
 """Live values per latent cell and channel of the widest level in a forward pass, feed-forward layers
@@ -150,7 +151,7 @@ class StableDiffusion:
         branches: Sequence[str],
         *,
         frames: range | None = None,
-        full_frame: bool = True,
+        reach: Reach = Reach.ALL,
     ) -> torch.Tensor:
         """See `Backbone.predict`. The branches run one after the other where memory would not hold them
         together.
@@ -166,13 +167,13 @@ class StableDiffusion:
                         text[one],
                         branches[one],
                         frames=frames,
-                        full_frame=full_frame,
+                        reach=reach,
                     )
                     for one in one_by_one
                 ]
             )
         size = (latents.shape[-2], latents.shape[-1])
-        layout = CallLayout(tuple(branches), frames, size, full_frame)
+        layout = CallLayout(tuple(branches), frames, size, reach)
         output = self.unet(
             latents.flatten(0, 1).to(self.device.torch, self.device.dtype),
             timestep,
@@ -278,12 +279,12 @@ def _find_sites(unet: Any) -> tuple[AttentionSite, ...]:
     sites = []
     for name, module in unet.named_modules():
         layer = name.rpartition(".")[2]
-        if layer not in ("attn1", "attn2") or not hasattr(module, "to_q"):
+        if layer not in _KINDS or not hasattr(module, "to_q"):
             continue
         stage, _, rest = name.partition(".")
         block = int(rest.partition(".")[0]) if stage != "mid_block" else 0
         depth = {"down_blocks": block, "mid_block": levels - 1, "up_blocks": levels - 1 - block}[stage]
-        sites.append(AttentionSite(name, SiteKind.SELF if layer == "attn1" else SiteKind.CROSS, 2**depth))
+        sites.append(AttentionSite(name, _KINDS[layer], 2**depth))
     return tuple(sorted(sites, key=_call_order))
 
 

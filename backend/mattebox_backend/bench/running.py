@@ -22,7 +22,7 @@ from mattebox_backend.bench.tasks import Task, load_tasks, tasks_to_json
 from mattebox_backend.device import Device, choose_device
 from mattebox_backend.edit import Edit, Region
 from mattebox_backend.methods import find_method
-from mattebox_backend.methods.st_modulator_parameters import NEVER
+from mattebox_backend.methods.sampling_parameters import NEVER
 from mattebox_backend.models.registry import ModelRegistry
 from mattebox_backend.pocket.checkpoint import write_atomically
 from mattebox_backend.render import RenderPaths, Stage, render

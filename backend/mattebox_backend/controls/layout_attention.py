@@ -85,9 +85,10 @@ class LayoutAttention(Control):
         """The modulation of one attention call; none outside the window."""
         if self._intensity == 0:
             return ()
-        owners = self._owners_of(call)
+        owners = self._owners_of(call.grid, call.frames, call.device)
         if call.site.kind is SiteKind.SELF:
-            return (self_modulation(owners, self._regions, self._strength.self_ * self._intensity),)
+            of_keys = self._owners_of(call.grid, call.key_frames, call.device)
+            return (self_modulation(owners, of_keys, self._regions, self._strength.self_ * self._intensity),)
         if self._other_texts.issuperset(call.branches):
             return ()
         relation, key_classes = self._relation_to_words(call)
@@ -111,12 +112,12 @@ class LayoutAttention(Control):
             raise RuntimeError("LayoutAttention steers only between prepare() and close().")
         return self._run
 
-    def _owners_of(self, call: AttentionCall) -> torch.Tensor:
-        """Owners of the tokens of the call's frames: (frames, h·w) int64."""
-        if call.grid not in self._owners:
-            owners = self._prepared.regions.owners(*call.grid, self._strength.token_share)
-            self._owners[call.grid] = torch.from_numpy(owners).flatten(1).to(call.device)
-        return self._owners[call.grid][call.frames.start : call.frames.stop]
+    def _owners_of(self, grid: tuple[int, int], frames: Sequence[int], device: torch.device) -> torch.Tensor:
+        """Owners of the tokens of some frames: (frames, h·w) int64."""
+        if grid not in self._owners:
+            owners = self._prepared.regions.owners(*grid, self._strength.token_share)
+            self._owners[grid] = torch.from_numpy(owners).flatten(1).to(device)
+        return self._owners[grid][list(frames)]
 
     def _relation_to_words(self, call: AttentionCall) -> tuple[torch.Tensor, torch.Tensor]:
         if self._words is None:
@@ -128,16 +129,17 @@ class LayoutAttention(Control):
         return self._words
 
 
-def self_modulation(owners: torch.Tensor, regions: int, weight: float) -> RowExtremes:
-    """Eqs. 4 and 5 for tokens (frames, h·w) with owners 0 … `regions`; `weight` is λ_self·ξ(t).
+def self_modulation(owners: torch.Tensor, of_keys: torch.Tensor, regions: int, weight: float) -> RowExtremes:
+    """Eqs. 4 and 5 for tokens (frames, h·w) with owners 0 … `regions`, and keys (key frames, h·w) with
+    theirs; `weight` is λ_self·ξ(t).
 
-    The keys span all F·h·w tokens, and so does the area of a region.
+    The area of a region is its share of all tokens that the keys span.
     """
-    flat = owners.flatten()
-    areas = torch.bincount(flat, minlength=regions + 1)
-    size_regulation = 1 - areas / flat.numel()
+    flat, flat_keys = owners.flatten(), of_keys.flatten()
+    areas = torch.bincount(flat_keys, minlength=regions + 1)
+    size_regulation = 1 - areas / flat_keys.numel()
     relation = 2 * torch.eye(regions + 1, dtype=torch.int8, device=owners.device) - 1
-    return RowExtremes(flat, flat, relation, weight * size_regulation[flat])
+    return RowExtremes(flat, flat_keys, relation, weight * size_regulation[flat])
 
 
 def cross_modulation(

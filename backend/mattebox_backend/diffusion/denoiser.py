@@ -1,4 +1,4 @@
-"""How a run asks its backbone: with frames that see each other or not, all at once or window by window."""
+"""How a run asks its backbone: which frames see each other, all at once or window by window."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from mattebox_backend.attention import Reach
 from mattebox_backend.backbones.protocol import Backbone
 
 
@@ -36,11 +37,11 @@ class Windows:
 class Denoiser:
     """A backbone and the way in which frames are put to it; the same in inversion and in sampling.
 
-    full_frame: whether frames see each other through self attention. windows: None takes all frames at once.
+    reach: which frames a frame sees through self attention. windows: None takes all frames at once.
     """
 
     backbone: Backbone
-    full_frame: bool
+    reach: Reach = Reach.ALL
     windows: Windows | None = None
 
     def windows_over(self, frames: int) -> tuple[range, ...]:
@@ -80,5 +81,5 @@ class Denoiser:
             text[:, of_window] if text.ndim == 4 else text,
             branches,
             frames=window,
-            full_frame=self.full_frame,
+            reach=self.reach,
         )

@@ -101,7 +101,9 @@ def _predict(
     """The noise to follow from `latents` at a step: every branch in one call, then the controls' choice."""
     branches = [branch for branch in branches if branch.wanted is None or branch.wanted(step)]
     inputs = [latents if branch.latents is None else branch.latents(step) for branch in branches]
-    texts = [branch.text if isinstance(branch.text, torch.Tensor) else branch.text(step) for branch in branches]
+    texts = [
+        branch.text if isinstance(branch.text, torch.Tensor) else branch.text(step) for branch in branches
+    ]
     noises = run.denoiser.predict(
         torch.stack(inputs), step.timestep, stack_texts(texts), [branch.name for branch in branches]
     )

@@ -36,7 +36,7 @@ class TrajectoryKey:
     backbone: str
     prompt: str
     timesteps: tuple[int, ...]
-    full_frame: bool
+    reach: str
     windows: tuple[int, int] | None
     device: str
     precision: str

@@ -13,6 +13,7 @@ DEFAULT_SECONDS: Mapping[str, float] = {
     "masks": 0.01,
     "decode": 0.02,
     "encode": 0.05,
+    "tune": 0.0,
     "invert": 0.30,
     "sample": 0.45,
     "decode_latents": 0.0,

@@ -13,6 +13,7 @@ from mattebox_backend.backbones.protocol import Backbone
 from mattebox_backend.diffusion.control import Control
 from mattebox_backend.diffusion.denoiser import Denoiser
 from mattebox_backend.diffusion.trajectory import Trajectory
+from mattebox_backend.diffusion.tuning import TuningPlan
 from mattebox_backend.masks import RegionStack
 
 
@@ -41,6 +42,12 @@ class Materials(Protocol):
 
     def invert(self, denoiser: Denoiser, prompt: str, *, steps: int) -> Trajectory:
         """The source inverted over a grid of `steps`, from the cache where it has been done before."""
+        ...
+
+    def tuned(self, denoiser: Denoiser, prompt: str, plan: TuningPlan) -> Denoiser:
+        """The denoiser with its image model inflated over time and tuned on the source under its prompt
+        (Tune-A-Video), from the cache where that has been done before.
+        """
         ...
 
     def sample(

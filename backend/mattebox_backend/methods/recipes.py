@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 from mattebox_backend.methods.materials import Materials
+from mattebox_backend.methods.reatco import reatco
 from mattebox_backend.methods.st_modulator import st_modulator
 
 RECIPES: Mapping[str, Callable[[Materials, Any], torch.Tensor]] = MappingProxyType(
-    {"st-modulator": st_modulator}
+    {"st-modulator": st_modulator, "reatco": reatco}
 )
 """By method name: materials and parsed parameters → clean latents (F, C, h, w)."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from mattebox_backend.errors import UnknownMethod
 from mattebox_backend.methods.parameters import Parameter, ParameterValue, describe, parse
+from mattebox_backend.methods.reatco_parameters import ReAtCoParameters
 from mattebox_backend.methods.st_modulator_parameters import StModulatorParameters
 
 
@@ -51,18 +52,23 @@ _ST_MODULATOR = MethodDescription(
     parameters=describe(StModulatorParameters),
 )
 
+_REATCO = MethodDescription(
+    "reatco",
+    "Re-attention",
+    "Moves the latents until each region's words draw attention inside it, and keeps the rest invariant.",
+    available=True,
+    parameters=describe(ReAtCoParameters),
+)
+
 METHODS: Mapping[str, Method] = MappingProxyType(
-    {_ST_MODULATOR.name: Method(_ST_MODULATOR, StModulatorParameters)}
+    {
+        _ST_MODULATOR.name: Method(_ST_MODULATOR, StModulatorParameters),
+        _REATCO.name: Method(_REATCO, ReAtCoParameters),
+    }
 )
 """The methods of this version, by name."""
 
 _PLANNED = (
-    MethodDescription(
-        "reatco",
-        "Re-attention",
-        "Re-focuses cross attention on the region and keeps the rest invariant while sampling.",
-        available=False,
-    ),
     MethodDescription(
         "videodirector",
         "VideoDirector",

@@ -4,18 +4,17 @@ time.
 
 from __future__ import annotations
 
-import math
-
 import torch
 
-from mattebox_backend.controls.guidance import UNCONDITIONAL_BRANCH, ClassifierFreeGuidance
+from mattebox_backend.attention import Reach
 from mattebox_backend.controls.latent_blend import LatentBlend
 from mattebox_backend.controls.layout_attention import LayoutAttention, LayoutStrength
 from mattebox_backend.controls.text_layout import lay_out_text
 from mattebox_backend.diffusion.control import SOURCE_BRANCH, Control
 from mattebox_backend.diffusion.denoiser import Denoiser
+from mattebox_backend.methods.guiding import guidance
 from mattebox_backend.methods.materials import Materials
-from mattebox_backend.methods.st_modulator_parameters import NEVER, StModulatorParameters
+from mattebox_backend.methods.st_modulator_parameters import StModulatorParameters
 
 
 def st_modulator(materials: Materials, p: StModulatorParameters) -> torch.Tensor:
@@ -32,13 +31,6 @@ def st_modulator(materials: Materials, p: StModulatorParameters) -> torch.Tensor
     words = lay_out_text(
         materials.backbone, materials.prompt, materials.regions.regions, words_alone=p.words_alone
     )
-    negative = materials.backbone.embed(p.negative_prompt)
-    was = materials.backbone.embed(materials.source_prompt)
-    turn = _end_of_source_guidance(materials.source_prompt, p)
-
-    denoiser = Denoiser(materials.backbone, p.full_frame)
-    source = materials.invert(denoiser, materials.source_prompt, steps=p.steps)
-
     strength = LayoutStrength(
         cross=p.lambda_cross if p.cross else 0.0,
         self_=p.lambda_self if p.self_modulation else 0.0,
@@ -50,24 +42,12 @@ def st_modulator(materials: Materials, p: StModulatorParameters) -> torch.Tensor
         token_share=p.token_share,
     )
     controls: list[Control] = [
-        ClassifierFreeGuidance(SOURCE_BRANCH, was.states, p.source_guidance, until=turn),
-        ClassifierFreeGuidance(
-            UNCONDITIONAL_BRANCH,
-            negative.states,
-            p.guidance,
-            above=turn,
-            until=p.guidance_window,
-        ),
+        *guidance(materials, p),
         LayoutAttention(words, strength, other_texts=[SOURCE_BRANCH]),
     ]
     if p.blend:
         controls.append(LatentBlend())
 
+    denoiser = Denoiser(materials.backbone, Reach.ALL if p.full_frame else Reach.OWN)
+    source = materials.invert(denoiser, materials.source_prompt, steps=p.steps)
     return materials.sample(denoiser, words.states, source, controls)
-
-
-def _end_of_source_guidance(source_prompt: str, p: StModulatorParameters) -> float:
-    """The log-SNR up to which guidance points away from the source prompt; −∞ where it never does."""
-    if not source_prompt.strip() or p.source_guidance == 1 or p.source_window == NEVER:
-        return -math.inf
-    return min(p.source_window, p.guidance_window)

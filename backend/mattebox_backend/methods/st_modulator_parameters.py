@@ -4,38 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mattebox_backend.methods.parameters import choice, integer, number, switch, text
-
-NEVER = -20.0
-"""A noise level below all others, in log-SNR."""
+from mattebox_backend.methods.parameters import choice, integer, number, switch
+from mattebox_backend.methods.sampling_parameters import SamplingParameters
 
 
 @dataclass(frozen=True, slots=True)
-class StModulatorParameters:
+class StModulatorParameters(SamplingParameters):
     """What can be set; defaults are the paper's, for Stable Diffusion 1.5 (section 4.1)."""
 
-    steps: int = integer(50, 1, 1000, "Noise levels of inversion and sampling alike.", "steps")
-    guidance: float = number(7.5, 1.0, 50.0, "Classifier-free guidance scale; 1 is none.")
-    guidance_window: float = number(
-        20.0,
-        -20.0,
-        20.0,
-        "Guidance is applied while the noise level is at or below this log-SNR, as felt at 512×512; later "
-        "steps go without it and cost half.",
-        "log-SNR",
-    )
-    negative_prompt: str = text("", "What the guidance points away from.")
-    source_guidance: float = number(
-        7.5, 1.0, 50.0, "Scale of the guidance away from the source prompt, in its window; 1 turns it off."
-    )
-    source_window: float = number(
-        NEVER,
-        NEVER,
-        20.0,
-        "While the noise level is at or below this log-SNR, as felt at 512×512, guidance points away from "
-        "the source prompt instead of the negative one, so that what was there gives way; −20 is never.",
-        "log-SNR",
-    )
     cross: bool = switch(True, "Steer cross attention: each region listens to its own words.")
     self_modulation: bool = switch(True, "Steer self attention: each region looks at itself, in every frame.")
     lambda_cross: float = number(1.0, 0.0, 1.0, "Strength of the steering of cross attention.")
@@ -75,13 +51,5 @@ class StModulatorParameters:
         0.5,
         "The background leaves a token of attention to a region that covers at least this share of it.",
     )
-    words_alone: bool = switch(
-        True, "Encode every region's prompt alone, so that it says nothing of the others."
-    )
     full_frame: bool = switch(True, "Every frame's self attention sees all frames; off: its own only.")
     blend: bool = switch(True, "Outside the regions, keep the latents on the source's inversion.")
-    feather: int = integer(0, 0, 1000, "The least feather of every region, outside its mask.", "pixels")
-    preserve: bool = switch(True, "Composite over the source, so that nothing outside the regions changes.")
-    size: int = integer(
-        0, 0, 4096, "Side of the square whose area the clip is worked at; 0 is the model's own.", "pixels"
-    )

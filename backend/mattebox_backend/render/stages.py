@@ -25,6 +25,7 @@ class Stage(StrEnum):
     MASKS = "masks"
     LOAD = "load"
     ENCODE = "encode"
+    TUNE = "tune"
     INVERT = "invert"
     SAMPLE = "sample"
     DECODE_LATENTS = "decode_latents"

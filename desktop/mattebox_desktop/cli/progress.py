@@ -15,6 +15,7 @@ STAGES: dict[int, str] = {
     jobs_pb2.STAGE_MASKS: "preparing masks",
     jobs_pb2.STAGE_LOAD: "loading the model",
     jobs_pb2.STAGE_ENCODE: "encoding",
+    jobs_pb2.STAGE_TUNE: "tuning",
     jobs_pb2.STAGE_INVERT: "inverting",
     jobs_pb2.STAGE_SAMPLE: "sampling",
     jobs_pb2.STAGE_DECODE_LATENTS: "decoding",

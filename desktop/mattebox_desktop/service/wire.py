@@ -45,6 +45,7 @@ _STAGES = {
     jobs_pb2.STAGE_MASKS: "Preparing masks",
     jobs_pb2.STAGE_LOAD: "Loading the model",
     jobs_pb2.STAGE_ENCODE: "Encoding frames",
+    jobs_pb2.STAGE_TUNE: "Learning the clip",
     jobs_pb2.STAGE_INVERT: "Analysing the clip",
     jobs_pb2.STAGE_SAMPLE: "Rendering",
     jobs_pb2.STAGE_DECODE_LATENTS: "Decoding frames",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mattebox_backend.attention import SiteKind
+from mattebox_backend.attention import Reach, SiteKind
 from mattebox_backend.backbones import load_backbone
 from mattebox_backend.device import Device
 from mattebox_backend.errors import InvalidEdit, ModelRefused, UnknownModel
@@ -42,10 +42,30 @@ def test_frames_see_each_other_only_with_full_frame_attention(backbone: Any) -> 
     text = backbone.embed("a red circle").states.unsqueeze(0)
 
     def first_frame(clip: torch.Tensor, *, full: bool) -> torch.Tensor:
-        return backbone.predict(clip, 300, text, ["edit"], full_frame=full)[0, 0]  # type: ignore[no-any-return]
+        return backbone.predict(clip, 300, text, ["edit"], reach=Reach.ALL if full else Reach.OWN)[0, 0]  # type: ignore[no-any-return]
 
     assert torch.equal(first_frame(latents, full=False), first_frame(changed, full=False))
     assert not torch.allclose(first_frame(latents, full=True), first_frame(changed, full=True), atol=1e-4)
+
+
+def test_with_sparse_causal_attention_a_frame_sees_the_first_and_the_one_before_it(backbone: Any) -> None:
+    torch.manual_seed(0)
+    latents = torch.randn(1, 4, 4, 8, 8)
+    text = backbone.embed("a red circle").states.unsqueeze(0)
+
+    def changed_by(frame: int) -> list[bool]:
+        other = latents.clone()
+        other[:, frame] += 1
+        before, after = (
+            backbone.predict(clip, 300, text, ["edit"], reach=Reach.FIRST_AND_PREVIOUS)[0]
+            for clip in (latents, other)
+        )
+        return [not torch.allclose(a, b, atol=1e-4) for a, b in zip(before, after, strict=True)]
+
+    assert changed_by(0) == [True] * 4
+    assert changed_by(3) == [False, False, False, True]
+    # Layers add up: what frame 2 saw of frame 1 is seen by frame 3 one layer later.
+    assert changed_by(1) == [False, True, True, True]
 
 
 def test_a_single_frame_is_what_the_image_model_itself_predicts(tiny_model: Path, backbone: Any) -> None:

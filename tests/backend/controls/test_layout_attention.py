@@ -43,7 +43,7 @@ def layout() -> TextLayout:
 
 
 def test_self_relation_is_sameness_of_region_across_frames_and_the_background_is_one_too() -> None:
-    term = self_modulation(OWNERS, 2, 0.3)
+    term = self_modulation(OWNERS, OWNERS, 2, 0.3)
     relation = term.relation[term.query_classes][:, term.key_classes]
     flat = OWNERS.flatten()
     expected = torch.where(flat[:, None] == flat[None, :], 1, -1)
@@ -53,7 +53,7 @@ def test_self_relation_is_sameness_of_region_across_frames_and_the_background_is
 
 
 def test_self_size_regulation_divides_by_all_tokens_of_all_frames() -> None:
-    term = self_modulation(OWNERS, 2, 0.3)
+    term = self_modulation(OWNERS, OWNERS, 2, 0.3)
     areas = {0: 3 / 8, 1: 3 / 8, 2: 2 / 8}
     expected = [0.3 * (1 - areas[int(owner)]) for owner in OWNERS.flatten()]
     assert term.strength.tolist() == pytest.approx(expected)
@@ -120,9 +120,7 @@ def run_of(backbone: Any) -> Run:
     masks[1, :, :, 40:] = 255
     regions = stack_regions([Region(str(k), "x", mask) for k, mask in enumerate(masks)])
     trajectory = Trajectory(np.zeros((3, 1, 4, 8, 8), np.float16))
-    return Run(
-        Denoiser(backbone, True), backbone.schedule.grid(2), regions, trajectory, torch.Generator()
-    )
+    return Run(Denoiser(backbone), backbone.schedule.grid(2), regions, trajectory, torch.Generator())
 
 
 def step(felt: float, time: float) -> Step:
@@ -131,7 +129,10 @@ def step(felt: float, time: float) -> Step:
 
 def call_of(site: AttentionSite) -> AttentionCall:
     keys = 8 if site.kind is SiteKind.CROSS else 16
-    return AttentionCall(site, ("edit", "unconditional"), range(1), (4, 4), keys, torch.device("cpu"))
+    frames = range(1)
+    return AttentionCall(
+        site, ("edit", "unconditional"), frames, tuple(frames), (4, 4), keys, torch.device("cpu")
+    )
 
 
 def sites_of(backbone: Any, control: LayoutAttention) -> list[AttentionSite]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from mattebox_backend.attention import AttentionCall, AttentionMaps, SiteKind
+from mattebox_backend.attention import AttentionCall, AttentionMaps, Reach, SiteKind
 from mattebox_backend.diffusion.denoiser import Denoiser, Windows
 from mattebox_backend.diffusion.sampler import stack_texts
 
@@ -21,7 +22,7 @@ def test_windows_cover_every_frame_and_all_have_one_size(frames: int, size: int,
     assert {len(window) for window in windows} == {min(size, frames)}
     starts = [window.start for window in windows]
     assert starts == sorted(set(starts)), "a window was taken twice"
-    assert all(b - a <= stride for a, b in zip(starts, starts[1:], strict=False))
+    assert all(b - a <= stride for a, b in pairwise(starts))
 
 
 @pytest.mark.parametrize(("size", "stride"), [(0, 0), (4, 0), (4, 5)])
@@ -37,7 +38,7 @@ def latents_of(frames: int, branches: int = 1) -> torch.Tensor:
 def test_where_windows_overlap_their_predictions_are_averaged(backbone: Any) -> None:
     latents = latents_of(4)
     text = backbone.embed("a red circle").states.unsqueeze(0)
-    found = Denoiser(backbone, True, Windows(3, 1)).predict(latents, 300, text, ["edit"])
+    found = Denoiser(backbone, Reach.ALL, Windows(3, 1)).predict(latents, 300, text, ["edit"])
     first = backbone.predict(latents[:, :3], 300, text, ["edit"])
     second = backbone.predict(latents[:, 1:], 300, text, ["edit"])
     torch.testing.assert_close(found[:, 0], first[:, 0])
@@ -59,8 +60,8 @@ def test_listeners_are_told_which_frames_a_window_holds(backbone: Any) -> None:
     backbone.switchboard.listen(backbone.attention_sites()[0], witness)
     try:
         text = backbone.embed("a red circle").states.unsqueeze(0)
-        Denoiser(backbone, True, Windows(2, 2)).predict(latents_of(4), 300, text, ["edit"])
-        Denoiser(backbone, False, Windows(2, 2)).predict(latents_of(4), 300, text, ["edit"])
+        Denoiser(backbone, Reach.ALL, Windows(2, 2)).predict(latents_of(4), 300, text, ["edit"])
+        Denoiser(backbone, Reach.OWN, Windows(2, 2)).predict(latents_of(4), 300, text, ["edit"])
     finally:
         backbone.switchboard.hush(witness)
     assert witness.frames == [range(2), range(2, 4), *(range(f, f + 1) for f in range(4))]
@@ -70,9 +71,9 @@ def test_a_text_per_frame_is_read_by_its_frame_alone(backbone: Any) -> None:
     latents = latents_of(2)
     red, blue = (backbone.embed(f"a {c} circle").states for c in ("red", "blue"))
     per_frame = torch.stack([red, blue]).unsqueeze(0)
-    found = backbone.predict(latents, 300, per_frame, ["edit"], full_frame=False)
+    found = backbone.predict(latents, 300, per_frame, ["edit"], reach=Reach.OWN)
     for frame, text in enumerate((red, blue)):
-        alone = backbone.predict(latents, 300, text.unsqueeze(0), ["edit"], full_frame=False)
+        alone = backbone.predict(latents, 300, text.unsqueeze(0), ["edit"], reach=Reach.OWN)
         torch.testing.assert_close(found[:, frame], alone[:, frame], atol=1e-5, rtol=1e-5)
     shared = backbone.predict(latents, 300, red.unsqueeze(0), ["edit"])
     again = backbone.predict(latents, 300, red.expand(1, 2, -1, -1), ["edit"])

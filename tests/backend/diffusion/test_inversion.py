@@ -41,7 +41,7 @@ class Forgetful:
 def key_of(backbone: Any, prompt: str = "a red circle", start: int = 0) -> TrajectoryKey:
     timesteps = backbone.schedule.grid(STEPS).timesteps
     return TrajectoryKey(
-        "clip", start, start + 2, 64, 64, backbone.identity, prompt, timesteps, True, None, "cpu", "float32"
+        "clip", start, start + 2, 64, 64, backbone.identity, prompt, timesteps, "all", None, "cpu", "float32"
     )
 
 
@@ -58,7 +58,7 @@ def inverted(backbone: Any, tmp_path: Path) -> Callable[[], Trajectory]:
     def run() -> Trajectory:
         store = TrajectoryStore(tmp_path / "cache")
         return invert(
-            Denoiser(backbone, True),
+            Denoiser(backbone),
             backbone.schedule.grid(STEPS),
             key_of(backbone),
             clean_latents,
@@ -74,7 +74,7 @@ def run_of(backbone: Any, trajectory: Trajectory, masks: Any = None) -> Run:
     masks = np.zeros((2, 64, 64), np.uint8) if masks is None else masks
     regions = stack_regions([Region("r", "a red circle", masks)])
     generator = torch.Generator().manual_seed(0)
-    return Run(Denoiser(backbone, True), backbone.schedule.grid(STEPS), regions, trajectory, generator)
+    return Run(Denoiser(backbone), backbone.schedule.grid(STEPS), regions, trajectory, generator)
 
 
 def test_the_trajectory_begins_with_the_clean_latents_and_follows_the_grid(
@@ -106,7 +106,7 @@ def test_sampling_under_the_source_prompt_comes_back_to_the_source(
     grid = backbone.schedule.grid(50)
     key = replace(key_of(backbone), timesteps=grid.timesteps)
     store = TrajectoryStore(tmp_path / "cache")
-    trajectory = invert(Denoiser(backbone, True), grid, key, clean_latents, store, tmp_path / "job", nothing)
+    trajectory = invert(Denoiser(backbone), grid, key, clean_latents, store, tmp_path / "job", nothing)
     run = replace(run_of(backbone, trajectory), grid=grid)
     result = sample(run, backbone.embed("a red circle").states, [], Forgetful(), nothing)
     error = (result - clean_latents()).square().mean().sqrt()

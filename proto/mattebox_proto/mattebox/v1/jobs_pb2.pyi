@@ -61,6 +61,8 @@ class _StageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Stage.ValueType
     STAGE_DECODE_LATENTS: _Stage.ValueType  # 7
     STAGE_COMPOSITE: _Stage.ValueType  # 8
     STAGE_MEASURE: _Stage.ValueType  # 9
+    STAGE_TUNE: _Stage.ValueType  # 10
+    """one-shot tuning of a model on the clip, and text embeddings per step"""
 
 class Stage(_Stage, metaclass=_StageEnumTypeWrapper): ...
 
@@ -74,6 +76,8 @@ STAGE_SAMPLE: Stage.ValueType  # 6
 STAGE_DECODE_LATENTS: Stage.ValueType  # 7
 STAGE_COMPOSITE: Stage.ValueType  # 8
 STAGE_MEASURE: Stage.ValueType  # 9
+STAGE_TUNE: Stage.ValueType  # 10
+"""one-shot tuning of a model on the clip, and text embeddings per step"""
 Global___Stage: _TypeAlias = Stage  # noqa: Y015
 
 @_typing.final

@@ -1,0 +1,36 @@
+"""Guidance as every text-guided recipe has it: away from the source prompt at first, then from the negative
+one.
+"""
+
+from __future__ import annotations
+
+import math
+
+from mattebox_backend.controls.guidance import UNCONDITIONAL_BRANCH, ClassifierFreeGuidance
+from mattebox_backend.diffusion.control import SOURCE_BRANCH, Control
+from mattebox_backend.methods.materials import Materials
+from mattebox_backend.methods.sampling_parameters import NEVER, SamplingParameters
+
+
+def guidance(materials: Materials, p: SamplingParameters) -> list[Control]:
+    """The two guidances of `p`; of a window that is empty, none has an effect."""
+    negative = materials.backbone.embed(p.negative_prompt)
+    was = materials.backbone.embed(materials.source_prompt)
+    turn = _end_of_source_guidance(materials.source_prompt, p)
+    return [
+        ClassifierFreeGuidance(SOURCE_BRANCH, was.states, p.source_guidance, until=turn),
+        ClassifierFreeGuidance(
+            UNCONDITIONAL_BRANCH,
+            negative.states,
+            p.guidance,
+            above=turn,
+            until=p.guidance_window,
+        ),
+    ]
+
+
+def _end_of_source_guidance(source_prompt: str, p: SamplingParameters) -> float:
+    """The log-SNR up to which guidance points away from the source prompt; −∞ where it never does."""
+    if not source_prompt.strip() or p.source_guidance == 1 or p.source_window == NEVER:
+        return -math.inf
+    return min(p.source_window, p.guidance_window)

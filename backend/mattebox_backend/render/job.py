@@ -1,0 +1,219 @@
+"""One render as its method's recipe sees it: inverting, tuning and sampling, with caches, checkpoints and
+progress around them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from mattebox_media import ClipReader
+from numpy.typing import NDArray
+
+from mattebox_backend.backbones.inflated import inflate, with_weights
+from mattebox_backend.backbones.protocol import Backbone, WorkingSize
+from mattebox_backend.backbones.stable_diffusion import StableDiffusion
+from mattebox_backend.controls.composite import Frame
+from mattebox_backend.device import Device
+from mattebox_backend.diffusion.checkpoint import StateFile
+from mattebox_backend.diffusion.control import Control, Run, Step
+from mattebox_backend.diffusion.denoiser import Denoiser
+from mattebox_backend.diffusion.inversion import invert
+from mattebox_backend.diffusion.sampler import sample
+from mattebox_backend.diffusion.trajectory import Trajectory, TrajectoryKey, TrajectoryStore
+from mattebox_backend.diffusion.tuning import TunedWeights, TuningPlan, tune
+from mattebox_backend.edit import Edit
+from mattebox_backend.errors import InvalidEdit
+from mattebox_backend.masks import RegionStack
+from mattebox_backend.render.stages import RenderMonitor, RenderPaths, Stage, StageClock
+
+_FRAMES_AT_ONCE = 8
+_PREVIEWS = 5
+_PREVIEW_SIDE = 256
+
+
+@dataclass(slots=True)
+class RenderJob:
+    """What a method's recipe works with (`methods.materials.Materials`), on real files and a real model."""
+
+    edit: Edit
+    device: Device
+    paths: RenderPaths
+    monitor: RenderMonitor
+    clock: StageClock
+    reader: ClipReader
+    backbone: Backbone
+    regions: RegionStack
+    params: Any
+    inversion_cached: bool = False
+
+    @property
+    def prompt(self) -> str:
+        """The edit's global prompt."""
+        return self.edit.prompt
+
+    @property
+    def source_prompt(self) -> str:
+        """The edit's source prompt."""
+        return self.edit.source_prompt
+
+    @property
+    def size(self) -> WorkingSize:
+        """The size that the backbone works at."""
+        return self.backbone.working_size(self.reader.info.width, self.reader.info.height, self.params.size)
+
+    def invert(self, denoiser: Denoiser, prompt: str, *, steps: int) -> Trajectory:
+        """See `Materials.invert`."""
+        clock, monitor = self.clock, self.monitor
+        grid = denoiser.backbone.schedule.grid(steps)
+        key = self._key(denoiser, prompt, grid.timesteps)
+        store = TrajectoryStore(self.paths.inversions)
+        found = store.find(key)
+        if found is not None:
+            self.inversion_cached = True
+            monitor.log("The inversion of this clip is taken from the cache.")
+            monitor.progress(Stage.INVERT, steps, steps)
+            return found
+        inner = sum(clock.seconds.values())
+        began = time.perf_counter()
+        trajectory = invert(
+            denoiser,
+            grid,
+            key,
+            lambda: self._encode(Stage.INVERT),
+            store,
+            self.paths.checkpoint,
+            lambda step, of: monitor.progress(Stage.INVERT, step, of),
+        )
+        inner = sum(clock.seconds.values()) - inner
+        clock.add(Stage.INVERT, time.perf_counter() - began - inner)
+        return trajectory
+
+    def tuned(self, denoiser: Denoiser, prompt: str, plan: TuningPlan) -> Denoiser:
+        """See `Materials.tuned`."""
+        backbone = denoiser.backbone
+        if not isinstance(backbone, StableDiffusion):
+            raise InvalidEdit(
+                f"{backbone.name} knows motion and cannot be tuned on one clip; set tuning_steps to 0."
+            )
+        model = inflate(backbone)
+        inflated = dataclasses.replace(denoiser, backbone=model)
+        clip = dataclasses.asdict(self._key(inflated, prompt, ()))
+        content = json.dumps({"tuning": 1, **clip, **dataclasses.asdict(plan)}, sort_keys=True)
+        digest = hashlib.sha256(content.encode()).hexdigest()
+        store = TunedWeights(self.paths.inversions / f"{digest}.safetensors")
+        weights = store.find()
+        if weights is None:
+            latents = self._encode(Stage.TUNE)
+            text = backbone.embed(prompt).states
+            with self.clock.running(Stage.TUNE):
+                weights = tune(
+                    inflated,
+                    latents,
+                    text,
+                    plan,
+                    lambda step, of: self.monitor.progress(Stage.TUNE, step, of),
+                )
+                store.add(weights)
+        else:
+            self.monitor.log("The model that was tuned on this clip is taken from the cache.")
+            self.monitor.progress(Stage.TUNE, plan.steps, plan.steps)
+        return dataclasses.replace(denoiser, backbone=with_weights(model, weights, digest))
+
+    def sample(
+        self, denoiser: Denoiser, text: torch.Tensor, start: Trajectory, controls: Sequence[Control]
+    ) -> torch.Tensor:
+        """See `Materials.sample`."""
+        grid = denoiser.backbone.schedule.grid(len(start.latents) - 1)
+        generator = torch.Generator().manual_seed(self.edit.seed % 2**63)
+        run = Run(denoiser, grid, self.regions, start, generator)
+        file = self.paths.checkpoint / "sample.npz"
+        checkpoint = StateFile(file, self._sampling_key(), grid.steps)
+        self.monitor.progress(Stage.SAMPLE, 0, grid.steps)
+        with self.clock.running(Stage.SAMPLE):
+            return sample(run, text, controls, checkpoint, self._watch)
+
+    def _sampling_key(self) -> str:
+        """All that decides the course of sampling: a state of any other run must not be taken up."""
+        content = {
+            "edit": self.edit.content_hash(),
+            "backbone": self.backbone.identity,
+            "params": dataclasses.asdict(self.params),
+            "device": self.device.name,
+            "precision": self.device.precision,
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def _key(self, denoiser: Denoiser, prompt: str, timesteps: tuple[int, ...]) -> TrajectoryKey:
+        """What is learnt of the clip is filed under this."""
+        windows = denoiser.windows
+        return TrajectoryKey(
+            clip_hash=self.edit.clip_hash or self.reader.content_hash(),
+            start=self.edit.start,
+            stop=self.edit.stop,
+            width=self.size.width,
+            height=self.size.height,
+            backbone=denoiser.backbone.identity,
+            prompt=prompt,
+            timesteps=timesteps,
+            reach=denoiser.reach,
+            windows=(windows.size, windows.stride) if windows is not None else None,
+            device=self.device.kind,
+            precision=self.device.precision,
+        )
+
+    def _encode(self, before: Stage) -> torch.Tensor:
+        """The source's latents (F, C, h, w); the stage `before` which they are made begins when they are
+        there.
+        """
+        edit, clock, monitor = self.edit, self.clock, self.monitor
+        latents: list[torch.Tensor] = []
+        frames = self.reader.frames(edit.start, edit.stop)
+        for start in range(0, edit.frame_count, _FRAMES_AT_ONCE):
+            monitor.progress(Stage.ENCODE, start, edit.frame_count)
+            count = min(_FRAMES_AT_ONCE, edit.frame_count - start)
+            with clock.running(Stage.DECODE):
+                chunk = np.stack([_to_working_size(next(frames), self.size) for _ in range(count)])
+            with clock.running(Stage.ENCODE):
+                latents.append(self.backbone.encode(chunk))
+        monitor.progress(Stage.ENCODE, edit.frame_count, edit.frame_count)
+        monitor.progress(before, 0, 1)
+        return torch.cat(latents)
+
+    def _watch(self, step: Step, clean: torch.Tensor) -> None:
+        preview = None
+        done = step.index + 1
+        if done < step.of and done % max(1, step.of // (_PREVIEWS + 1)) == 0:
+            preview = self._preview(clean)
+        self.monitor.progress(Stage.SAMPLE, done, step.of, preview)
+
+    def _preview(self, clean: torch.Tensor) -> NDArray[np.uint8]:
+        """The middle frame as it would come out now, small."""
+        middle = len(clean) // 2
+        frame = next(iter(self.backbone.decode(clean[middle : middle + 1])))
+        scale = min(1.0, _PREVIEW_SIDE / max(frame.shape[:2]))
+        if scale < 1:
+            size = (round(frame.shape[1] * scale), round(frame.shape[0] * scale))
+            frame = np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.float32)
+        return np.rint(frame * 255).astype(np.uint8)
+
+
+def _to_working_size(frame: Frame, size: WorkingSize) -> NDArray[np.uint8]:
+    """A source frame as the backbone takes it: (H, W, 3) uint8 at working size."""
+    pixels: NDArray[Any] = frame[..., :3]
+    if pixels.dtype != np.uint8:
+        pixels = np.rint(pixels.astype(np.float32) / 257).astype(np.uint8)
+    if pixels.shape[:2] == (size.height, size.width):
+        return np.asarray(pixels, np.uint8)
+    shrinks = pixels.shape[0] >= size.height and pixels.shape[1] >= size.width
+    filter_ = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    contiguous = np.ascontiguousarray(pixels)
+    return np.asarray(cv2.resize(contiguous, (size.width, size.height), interpolation=filter_), np.uint8)
