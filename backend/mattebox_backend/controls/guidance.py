@@ -5,7 +5,7 @@ levels (Kynkäänniemi et al., 2024).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -17,9 +17,9 @@ UNCONDITIONAL_BRANCH = "unconditional"
 class ClassifierFreeGuidance(Control):
     """`e_away + scale · (e_edit − e_away)`, with `e_away` predicted under a text to keep away from.
 
-    name: of the branch that predicts `e_away`. text: (L, C) its states. above, until: guidance points the way
-    while `above < log-SNR ≤ until`, as felt at 512²; a step that no guidance is for costs half. A scale of 1
-    is the edit's own prediction: no branch is run for it.
+    name: of the branch that predicts `e_away`. text: its states, as of a `Branch`. above, until: guidance
+    points the way while `above < log-SNR ≤ until`, as felt at 512²; a step that no guidance is for costs
+    half. A scale of 1 is the edit's own prediction: no branch is run for it.
 
     Two of them over neighbouring intervals change what is kept away from: at first the source's prompt, so
     that what the clip was gives way, then the negative one.
@@ -28,7 +28,7 @@ class ClassifierFreeGuidance(Control):
     def __init__(
         self,
         name: str,
-        text: torch.Tensor,
+        text: torch.Tensor | Callable[[Step], torch.Tensor],
         scale: float,
         *,
         above: float = -math.inf,

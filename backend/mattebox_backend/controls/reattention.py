@@ -89,23 +89,16 @@ class ReAttention(Control):
         return max(reached, default=None)
 
     def _descent(self, latents: torch.Tensor, step: Step) -> tuple[torch.Tensor, torch.Tensor]:
-        """The response of every word inside its region, (words,), and ∇L with respect to the latents.
+        """The response of every word inside its region, (words,), and ∇L with respect to the latents."""
+        responses: list[torch.Tensor] = []
 
-        The clip is taken window by window, so that the graph never spans more frames than a prediction does;
-        where windows overlap, gradients are averaged as predictions are.
-        """
-        run = self._prepared
-        windows = run.denoiser.windows_over(run.frames)
-        gradient = torch.zeros_like(latents)
-        counts = torch.zeros(run.frames, 1, 1, 1, device=latents.device)
-        responses = []
-        for window in windows:
-            of_window = slice(window.start, window.stop)
-            found, inside = self._window_descent(latents[of_window], step, window)
-            gradient[of_window] += found
-            counts[of_window] += 1
+        def of_window(of_frames: torch.Tensor, window: range) -> torch.Tensor:
+            gradient, inside = self._window_descent(of_frames, step, window)
             responses.append(inside)
-        return torch.stack(responses).mean(0), gradient / counts
+            return gradient
+
+        gradient = self._prepared.denoiser.gradient(latents, of_window)
+        return torch.stack(responses).mean(0), gradient
 
     def _window_descent(
         self, latents: torch.Tensor, step: Step, window: range

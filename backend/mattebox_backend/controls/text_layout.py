@@ -50,7 +50,7 @@ def lay_out_text(
     Raises `InvalidEdit` for words that are not in the prompt and for a prompt that is too long.
     """
     for region in regions:
-        if not region.words and not _places(backbone, prompt, region.prompt):
+        if not region.words and not places_of(backbone, prompt, region.prompt):
             prompt = f"{prompt}, {region.prompt}" if prompt.strip() else region.prompt
     text = backbone.embed(prompt)
     states = text.states.clone()
@@ -58,7 +58,7 @@ def lay_out_text(
     for region in regions:
         positions: set[int] = set()
         for phrase in region.words or (region.prompt,):
-            places = _places(backbone, prompt, phrase)
+            places = places_of(backbone, prompt, phrase)
             if not places:
                 raise InvalidEdit(
                     f"The words {phrase!r} of region {region.name!r} are not in the prompt {prompt!r}; "
@@ -77,14 +77,14 @@ def lay_out_text(
 
 def _encode_alone(backbone: Backbone, region_prompt: str, phrase: str, count: int) -> torch.Tensor:
     """States (count, C) of a phrase of a region's prompt, read without the rest of the global prompt."""
-    inside = [place for place in _places(backbone, region_prompt, phrase) if len(place) >= count]
+    inside = [place for place in places_of(backbone, region_prompt, phrase) if len(place) >= count]
     alone = backbone.embed(region_prompt if inside else phrase)
     tokens = inside[0] if inside else range(len(alone.words))
     # An article that only one of the two has: the phrase's own last words are what counts.
     return alone.states[[alone.first + index for index in tokens][-count:]]
 
 
-def _places(backbone: Backbone, prompt: str, phrase: str) -> list[range]:
+def places_of(backbone: Backbone, prompt: str, phrase: str) -> list[range]:
     """Where a phrase stands in a prompt: ranges of token indices, without overlaps."""
     haystack = backbone.tokens(prompt)
     for candidate in (phrase, _without_article(phrase)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -65,6 +65,22 @@ class Denoiser:
             total[:, of_window] += self._predict(latents, timestep, text, branches, window)
             counts[of_window] += 1
         return total / counts.view(1, -1, 1, 1, 1)
+
+    def gradient(
+        self, latents: torch.Tensor, of_window: Callable[[torch.Tensor, range], torch.Tensor]
+    ) -> torch.Tensor:
+        """A gradient with respect to latents (F, C, h, w) that is taken window by window, so that no graph
+        spans more frames than a prediction does; where windows overlap it is averaged, as predictions are.
+
+        of_window: gives the gradient (f, C, h, w) for the latents of a window's frames.
+        """
+        total = torch.zeros_like(latents)
+        counts = torch.zeros(len(latents), 1, 1, 1, device=latents.device)
+        for window in self.windows_over(len(latents)):
+            frames = slice(window.start, window.stop)
+            total[frames] += of_window(latents[frames], window)
+            counts[frames] += 1
+        return total / counts
 
     def _predict(
         self,

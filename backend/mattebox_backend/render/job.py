@@ -27,6 +27,8 @@ from mattebox_backend.diffusion.checkpoint import StateFile
 from mattebox_backend.diffusion.control import Control, Run, Step
 from mattebox_backend.diffusion.denoiser import Denoiser
 from mattebox_backend.diffusion.inversion import invert
+from mattebox_backend.diffusion.pivotal import Conditional, PivotalPlan, find_pivots
+from mattebox_backend.diffusion.pivots import Pivots, PivotStore
 from mattebox_backend.diffusion.sampler import sample
 from mattebox_backend.diffusion.trajectory import Trajectory, TrajectoryKey, TrajectoryStore
 from mattebox_backend.diffusion.tuning import TunedWeights, TuningPlan, tune
@@ -128,13 +130,55 @@ class RenderJob:
             self.monitor.progress(Stage.TUNE, plan.steps, plan.steps)
         return dataclasses.replace(denoiser, backbone=with_weights(model, weights, digest))
 
+    def pivots(
+        self,
+        denoiser: Denoiser,
+        trajectory: Trajectory,
+        empty: str,
+        plan: PivotalPlan,
+        conditional: Conditional,
+        identity: str,
+    ) -> Pivots:
+        """See `Materials.pivots`."""
+        backbone, steps = denoiser.backbone, len(trajectory.latents) - 1
+        grid = backbone.schedule.grid(steps)
+        clip = dataclasses.asdict(self._key(denoiser, self.source_prompt, grid.timesteps))
+        found_by = {"pivots": 1, **clip, **dataclasses.asdict(plan), "empty": empty, "guidance": identity}
+        digest = hashlib.sha256(json.dumps(found_by, sort_keys=True).encode()).hexdigest()
+        store = PivotStore(self.paths.inversions)
+        found = store.find(digest, steps)
+        if found is not None:
+            self.monitor.log("The pivotal inversion of this clip is taken from the cache.")
+            self.monitor.progress(Stage.TUNE, steps, steps)
+            return found
+        self.monitor.progress(Stage.TUNE, 0, steps)
+        with self.clock.running(Stage.TUNE):
+            return find_pivots(
+                denoiser,
+                grid,
+                trajectory,
+                backbone.embed(empty).states,
+                plan,
+                conditional,
+                store,
+                digest,
+                self.paths.checkpoint,
+                lambda step, of: self.monitor.progress(Stage.TUNE, step, of),
+            )
+
     def sample(
-        self, denoiser: Denoiser, text: torch.Tensor, start: Trajectory, controls: Sequence[Control]
+        self,
+        denoiser: Denoiser,
+        text: torch.Tensor,
+        start: Trajectory,
+        controls: Sequence[Control],
+        *,
+        regions: RegionStack | None = None,
     ) -> torch.Tensor:
         """See `Materials.sample`."""
         grid = denoiser.backbone.schedule.grid(len(start.latents) - 1)
         generator = torch.Generator().manual_seed(self.edit.seed % 2**63)
-        run = Run(denoiser, grid, self.regions, start, generator)
+        run = Run(denoiser, grid, regions or self.regions, start, generator)
         file = self.paths.checkpoint / "sample.npz"
         checkpoint = StateFile(file, self._sampling_key(), grid.steps)
         self.monitor.progress(Stage.SAMPLE, 0, grid.steps)
