@@ -70,7 +70,7 @@ class Edit:
 
     clip: where the source lies. clip_hash: its content hash. start, stop: frames of the clip, half open.
     backbone: "pocket-sd", a model folder or a hub id. params: the method's parameters that differ from its
-    defaults.
+    defaults. inspect: keep what attention and controls did; it changes no bit of the result.
     """
 
     clip: Path
@@ -85,13 +85,16 @@ class Edit:
     regions: tuple[Region, ...]
     references: tuple[Reference, ...]
     params: Mapping[str, bool | int | float | str]
+    inspect: bool = False
 
     @property
     def frame_count(self) -> int:
         return self.stop - self.start
 
     def content_hash(self) -> str:
-        """SHA-256 (hex) of all that changes the result: neither of the clip's path nor of colours."""
+        """SHA-256 (hex) of all that changes the result: neither the clip's path nor colours, nor whether it
+        is inspected.
+        """
         digest = hashlib.sha256(b"mattebox-edit-1")
         for part in self._parts():
             digest.update(len(part).to_bytes(8, "little"))

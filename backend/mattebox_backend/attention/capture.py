@@ -51,11 +51,17 @@ class MapCapture:
         return (AttentionMaps(read),)
 
     def maps(self) -> dict[str, torch.Tensor]:
-        """Per site that was called: (query tokens of all frames, keys) float32, averaged over heads."""
+        """Per site that was called: (query tokens of all frames, keys), averaged over heads."""
         return {
             name: torch.cat([blocks[place] for place in sorted(blocks)])
             for name, blocks in self._blocks.items()
         }
+
+    def take(self) -> dict[str, torch.Tensor]:
+        """`maps`, and nothing is kept of them."""
+        maps = self.maps()
+        self._blocks.clear()
+        return maps
 
 
 class TimeCapture:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -168,6 +168,7 @@ class HeldGuidance(Control):
     def __init__(self, pivots: Pivots) -> None:
         self._pivots = pivots
         self._run: Run | None = None
+        self._strength: torch.Tensor | None = None
 
     def prepare(self, run: Run) -> None:
         self._run = run
@@ -176,10 +177,14 @@ class HeldGuidance(Control):
         if self._run is None:
             raise RuntimeError("HeldGuidance.direct needs prepare() first.")
         held = self._pivots.guidance_from(step.level, self._run.backbone.device)
+        self._strength = held.square().sum(1).sqrt()
         return direction - math.sqrt(1 - self._run.grid.alphas[step.level]) * held
 
+    def shows(self) -> Mapping[str, torch.Tensor]:
+        return {"decoupled guidance": self._strength} if self._strength is not None else {}
+
     def close(self) -> None:
-        self._run = None
+        self._run = self._strength = None
 
 
 def middle_of_decoder(sites: Sequence[AttentionSite]) -> tuple[AttentionSite, ...]:

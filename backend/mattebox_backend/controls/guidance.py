@@ -5,7 +5,7 @@ levels (Kynkäänniemi et al., 2024).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
@@ -39,6 +39,7 @@ class ClassifierFreeGuidance(Control):
         self._scale = scale
         self._above = above
         self._until = until
+        self._pull: torch.Tensor | None = None
 
     def branches(self, run: Run) -> Sequence[Branch]:
         if self._scale == 1:
@@ -50,6 +51,15 @@ class ClassifierFreeGuidance(Control):
 
     def guide(self, prediction: Prediction, step: Step) -> torch.Tensor:
         away = prediction.branches.get(self._name)
+        self._pull = None
         if away is None:
             return prediction.noise
-        return away + self._scale * (prediction.branches[EDIT_BRANCH] - away)
+        difference = prediction.branches[EDIT_BRANCH] - away
+        self._pull = difference.square().sum(1).sqrt()
+        return away + self._scale * difference
+
+    def shows(self) -> Mapping[str, torch.Tensor]:
+        return {f"guidance away from {self._name}": self._pull} if self._pull is not None else {}
+
+    def close(self) -> None:
+        self._pull = None

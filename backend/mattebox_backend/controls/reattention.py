@@ -8,6 +8,7 @@ gradient with respect to the latents. A graph exists only while an update is com
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -56,6 +57,7 @@ class ReAttention(Control):
         self._run: Run | None = None
         self._sites: tuple[AttentionSite, ...] = ()
         self._inside = torch.empty(0)
+        self._moved: torch.Tensor | None = None
 
     def prepare(self, run: Run) -> None:
         self._run = run
@@ -63,9 +65,17 @@ class ReAttention(Control):
         self._inside = word_masks(run, self._text, self._sites[0].grid(*run.latent_size))
 
     def close(self) -> None:
-        self._run = None
+        self._run = self._moved = None
+
+    def shows(self) -> Mapping[str, torch.Tensor]:
+        return {"re-attention": self._moved} if self._moved is not None else {}
 
     def before_step(self, latents: torch.Tensor, step: Step) -> torch.Tensor:
+        moved = self._move(latents, step)
+        self._moved = (moved - latents).square().sum(1).sqrt()
+        return moved
+
+    def _move(self, latents: torch.Tensor, step: Step) -> torch.Tensor:
         schedule = self._schedule
         threshold = self._threshold(step)
         rate = schedule.step_size * math.sqrt(1 - 0.5 * step.index / max(1, step.of - 1))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from mattebox_backend.backbones.protocol import Backbone
+from mattebox_backend.diffusion.inspection import InspectedWord
 from mattebox_backend.edit import Region
 from mattebox_backend.errors import InvalidEdit
 
@@ -73,6 +74,26 @@ def lay_out_text(
     last = text.first + len(text.words)
     specials = (*range(text.first), *range(last, len(states)))
     return TextLayout(prompt, states, tuple(words), specials)
+
+
+def words_of(backbone: Backbone, text: TextLayout, regions: Sequence[Region]) -> tuple[InspectedWord, ...]:
+    """The words of the prompt as they are written, with the positions of their tokens and the region that
+    they belong to. A prompt that is not cut at its spaces is given token by token.
+    """
+    first = next((n for n in range(text.length) if n not in text.specials), text.length)
+    pieces = text.prompt.split()
+    counts = [len(backbone.tokens(piece)) for piece in pieces]
+    total = text.length - len(text.specials)
+    if sum(counts) != total:
+        pieces, counts = [f"token {n + 1}" for n in range(total)], [1] * total
+    found = []
+    for piece, count in zip(pieces, counts, strict=True):
+        positions = tuple(range(first, first + count))
+        owners = [r.name for r, words in zip(regions, text.words, strict=True) if set(positions) & set(words)]
+        if positions:
+            found.append(InspectedWord(piece, positions, owners[0] if owners else ""))
+        first += count
+    return tuple(found)
 
 
 def _encode_alone(backbone: Backbone, region_prompt: str, phrase: str, count: int) -> torch.Tensor:

@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 
 from mattebox_backend.backbones.protocol import Backbone
+from mattebox_backend.controls.text_layout import TextLayout
 from mattebox_backend.diffusion.control import Control
 from mattebox_backend.diffusion.denoiser import Denoiser
 from mattebox_backend.diffusion.pivotal import Conditional, PivotalPlan
@@ -70,13 +71,13 @@ class Materials(Protocol):
     def sample(
         self,
         denoiser: Denoiser,
-        text: torch.Tensor,
+        words: TextLayout,
         start: Trajectory,
         controls: Sequence[Control],
         *,
         regions: RegionStack | None = None,
     ) -> torch.Tensor:
-        """Clean latents (F, C, h, w), sampled over the trajectory's grid under text states (L, C) and
-        controls. regions: what the controls see instead of the edit's own.
+        """Clean latents (F, C, h, w), sampled over the trajectory's grid under the edit's prompt, as it was
+        laid out, and controls. regions: what the controls see instead of the edit's own.
         """
         ...

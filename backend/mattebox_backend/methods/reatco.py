@@ -52,4 +52,4 @@ def reatco(materials: Materials, p: ReAtCoParameters) -> torch.Tensor:
         plan = TuningPlan(p.tuning_steps, p.tuning_rate)
         denoiser = materials.tuned(denoiser, materials.source_prompt, plan)
     source = materials.invert(denoiser, materials.source_prompt, steps=p.steps)
-    return materials.sample(denoiser, words.states, source, controls)
+    return materials.sample(denoiser, words, source, controls)

@@ -50,4 +50,4 @@ def st_modulator(materials: Materials, p: StModulatorParameters) -> torch.Tensor
 
     denoiser = Denoiser(materials.backbone, Reach.ALL if p.full_frame else Reach.OWN)
     source = materials.invert(denoiser, materials.source_prompt, steps=p.steps)
-    return materials.sample(denoiser, words.states, source, controls)
+    return materials.sample(denoiser, words, source, controls)

@@ -82,7 +82,7 @@ def videodirector(materials: Materials, p: VideoDirectorParameters) -> torch.Ten
         controls.append(
             CrossAttentionControl(mapping, {EDIT_BRANCH: RECONSTRUCTION_BRANCH}, until=p.cross_window)
         )
-    return materials.sample(denoiser, words.states, trajectory, controls, regions=regions)
+    return materials.sample(denoiser, words, trajectory, controls, regions=regions)
 
 
 def _word_mapping(materials: Materials, words: TextLayout, p: VideoDirectorParameters) -> WordMapping | None:

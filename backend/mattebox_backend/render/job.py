@@ -22,10 +22,12 @@ from mattebox_backend.backbones.inflated import inflate, with_weights
 from mattebox_backend.backbones.protocol import Backbone, WorkingSize
 from mattebox_backend.backbones.stable_diffusion import StableDiffusion
 from mattebox_backend.controls.composite import Frame
+from mattebox_backend.controls.text_layout import TextLayout, words_of
 from mattebox_backend.device import Device
 from mattebox_backend.diffusion.checkpoint import StateFile
 from mattebox_backend.diffusion.control import Control, Run, Step
 from mattebox_backend.diffusion.denoiser import Denoiser
+from mattebox_backend.diffusion.inspection import Inspector
 from mattebox_backend.diffusion.inversion import invert
 from mattebox_backend.diffusion.pivotal import Conditional, PivotalPlan, find_pivots
 from mattebox_backend.diffusion.pivots import Pivots, PivotStore
@@ -36,6 +38,9 @@ from mattebox_backend.edit import Edit
 from mattebox_backend.errors import InvalidEdit
 from mattebox_backend.masks import RegionStack
 from mattebox_backend.render.stages import RenderMonitor, RenderPaths, Stage, StageClock
+
+INSPECTION = "inspection"
+"""The folder, in a job's checkpoint and in its take, of what an inspected run did."""
 
 _FRAMES_AT_ONCE = 8
 _PREVIEWS = 5
@@ -169,7 +174,7 @@ class RenderJob:
     def sample(
         self,
         denoiser: Denoiser,
-        text: torch.Tensor,
+        words: TextLayout,
         start: Trajectory,
         controls: Sequence[Control],
         *,
@@ -183,7 +188,13 @@ class RenderJob:
         checkpoint = StateFile(file, self._sampling_key(), grid.steps)
         self.monitor.progress(Stage.SAMPLE, 0, grid.steps)
         with self.clock.running(Stage.SAMPLE):
-            return sample(run, text, controls, checkpoint, self._watch)
+            return sample(run, words.states, controls, checkpoint, self._watch, self._inspector(words))
+
+    def _inspector(self, words: TextLayout) -> Inspector | None:
+        if not self.edit.inspect:
+            return None
+        named = words_of(self.backbone, words, self.regions.regions)
+        return Inspector(self.paths.checkpoint / INSPECTION, named)
 
     def _sampling_key(self) -> str:
         """All that decides the course of sampling: a state of any other run must not be taken up."""
