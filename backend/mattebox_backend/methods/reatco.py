@@ -31,7 +31,8 @@ def reatco(materials: Materials, p: ReAtCoParameters) -> torch.Tensor:
     words = lay_out_text(
         materials.backbone, materials.prompt, materials.regions.regions, words_alone=p.words_alone
     )
-    readable_sites(materials.backbone, p.map_reduction)  # rather refused now than after the inversion
+    if p.reattention:
+        readable_sites(materials.backbone, p.map_reduction)  # rather refused now than after the inversion
     schedule = ReAttentionSchedule(
         step_size=p.step_size,
         share=p.top_share,
