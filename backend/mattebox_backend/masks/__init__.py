@@ -7,6 +7,7 @@ from mattebox_backend.masks.algebra import intersect, invert, subtract, union
 from mattebox_backend.masks.feather import boundary_band, matte
 from mattebox_backend.masks.modes import shape_mask
 from mattebox_backend.masks.pyramid import area_coverage, resize_masks, token_owners
+from mattebox_backend.masks.smoothing import smooth_mask, smooth_matte
 from mattebox_backend.masks.stack import BACKGROUND, RegionStack, stack_regions
 
 __all__ = [
@@ -19,6 +20,8 @@ __all__ = [
     "matte",
     "resize_masks",
     "shape_mask",
+    "smooth_mask",
+    "smooth_matte",
     "stack_regions",
     "subtract",
     "token_owners",

@@ -40,14 +40,19 @@ class RegionStack:
         frames = zip(*self.masks, strict=True)
         return np.concatenate([area_coverage(union(*masks)[None], height, width) for masks in frames])
 
+    def shares(self, height: int, width: int) -> NDArray[np.float32]:
+        """The share of every cell in which each region shows, what lies above it taken off: (K, F, height,
+        width) float32 in [0, 1], bottom-most region first.
+        """
+        return np.stack([area_coverage(mask, height, width) for mask in self.visible])
+
     def owners(self, height: int, width: int, share: float = 0.5) -> NDArray[np.int64]:
         """The owner of every token: (F, height, width) int64, `BACKGROUND` or region index + 1.
 
         share: of a token from which the background leaves it to a region, in (0, ½]; see `token_owners`.
         """
         coverage = np.stack([area_coverage(mask, height, width) for mask in self.masks])
-        visible = np.stack([area_coverage(mask, height, width) for mask in self.visible])
-        return token_owners(coverage, visible, share)
+        return token_owners(coverage, self.shares(height, width), share)
 
     def matte(self, frame: int) -> NDArray[np.float32]:
         """How much of the edit each pixel of a frame shows, every region's feather included: (H, W) in [0,
