@@ -82,11 +82,12 @@ class Branch:
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
     """Predicted noise of a step: per branch that the step asked for, and the one to follow, all (F, C, h, w)
-    float32.
+    float32. latents: of the edit, that the noise was predicted in.
     """
 
     branches: Mapping[str, torch.Tensor]
     noise: torch.Tensor
+    latents: torch.Tensor
 
 
 class Control(Protocol):
@@ -109,7 +110,9 @@ class Control(Protocol):
         return latents
 
     def guide(self, prediction: Prediction, step: Step) -> torch.Tensor:
-        """The noise to follow, given every branch's and the choice of the controls before this one."""
+        """The noise to follow, given every branch's and the choice of the controls before this one. Asked
+        twice in a step of second order, the second time for the level that the step leads to.
+        """
         return prediction.noise
 
     def direct(self, direction: torch.Tensor, step: Step) -> torch.Tensor:

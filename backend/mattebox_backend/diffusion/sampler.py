@@ -108,7 +108,7 @@ def _predict(
         torch.stack(inputs), step.timestep, stack_texts(texts), [branch.name for branch in branches]
     )
     by_name = {branch.name: noise for branch, noise in zip(branches, noises, strict=True)}
-    prediction = Prediction(by_name, by_name[EDIT_BRANCH])
+    prediction = Prediction(by_name, by_name[EDIT_BRANCH], latents)
     for control in controls:
         prediction = replace(prediction, noise=control.guide(prediction, step))
     return prediction.noise
