@@ -19,8 +19,8 @@ FAINTEST = 1 / 255
 
 @dataclass(frozen=True, slots=True)
 class MaskShape:
-    """smoothing: √α of eq. 4.12 as a share of the picture's height, so that it means the same at every size;
-    0 keeps the mask's own edge. evolution: None keeps the mask where it is.
+    """smoothing: √α of eq. 4.12 in latent cells; 0 keeps the mask's own edge. evolution: None keeps the mask
+    where it is.
     """
 
     smoothing: float = 0.0
@@ -79,7 +79,7 @@ class EditMask(Control):
 
     def _softened(self, masks: torch.Tensor) -> torch.Tensor:
         """Masks (F, 1, h, w) in [0, 1] with a smoothed boundary."""
-        alpha = (self._shape.smoothing * masks.shape[-2]) ** 2
+        alpha = self._shape.smoothing**2
         if alpha == 0:
             return masks
         smooth = np.stack([smooth_mask(mask, alpha) for mask in masks[:, 0].cpu().numpy()])

@@ -42,6 +42,9 @@ class SamplingPlan:
     begin: float = -math.inf
 
 
+DEFAULT_PLAN = SamplingPlan()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
     """What does not change in one render.
@@ -55,7 +58,7 @@ class Run:
     regions: RegionStack
     trajectory: Trajectory
     generator: torch.Generator
-    plan: SamplingPlan = SamplingPlan()
+    plan: SamplingPlan = DEFAULT_PLAN
     picture: tuple[int, int] | None = None
 
     @property

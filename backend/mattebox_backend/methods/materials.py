@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 
 from mattebox_backend.backbones.protocol import Backbone
-from mattebox_backend.diffusion.control import Control
+from mattebox_backend.diffusion.control import DEFAULT_PLAN, Control, SamplingPlan
 from mattebox_backend.diffusion.denoiser import Denoiser
 from mattebox_backend.diffusion.trajectory import Trajectory
 from mattebox_backend.diffusion.tuning import TuningPlan
@@ -40,8 +40,17 @@ class Materials(Protocol):
         """What the source shows."""
         ...
 
+    @property
+    def pixels_per_cell(self) -> float:
+        """How many pixels of the source a latent cell spans along a side."""
+        ...
+
     def invert(self, denoiser: Denoiser, prompt: str, *, steps: int) -> Trajectory:
         """The source inverted over a grid of `steps`, from the cache where it has been done before."""
+        ...
+
+    def noised(self, denoiser: Denoiser, *, steps: int) -> Trajectory:
+        """The source under noise from the edit's seed, over a grid of `steps`, instead of its inversion."""
         ...
 
     def tuned(self, denoiser: Denoiser, prompt: str, plan: TuningPlan) -> Denoiser:
@@ -51,7 +60,12 @@ class Materials(Protocol):
         ...
 
     def sample(
-        self, denoiser: Denoiser, text: torch.Tensor, start: Trajectory, controls: Sequence[Control]
+        self,
+        denoiser: Denoiser,
+        text: torch.Tensor,
+        start: Trajectory,
+        controls: Sequence[Control],
+        plan: SamplingPlan = DEFAULT_PLAN,
     ) -> torch.Tensor:
         """Clean latents (F, C, h, w), sampled over the trajectory's grid under text states (L, C) and
         controls.

@@ -19,14 +19,14 @@ from mattebox_media import ClipReader
 from numpy.typing import NDArray
 
 from mattebox_backend.backbones.inflated import inflate, with_weights
-from mattebox_backend.backbones.protocol import Backbone, WorkingSize
+from mattebox_backend.backbones.protocol import Backbone
 from mattebox_backend.backbones.stable_diffusion import StableDiffusion
-from mattebox_backend.controls.composite import Frame
 from mattebox_backend.device import Device
 from mattebox_backend.diffusion.checkpoint import StateFile
-from mattebox_backend.diffusion.control import Control, Run, Step
+from mattebox_backend.diffusion.control import DEFAULT_PLAN, Control, Run, SamplingPlan, Step
 from mattebox_backend.diffusion.denoiser import Denoiser
 from mattebox_backend.diffusion.inversion import invert
+from mattebox_backend.diffusion.noising import noised
 from mattebox_backend.diffusion.sampler import sample
 from mattebox_backend.diffusion.trajectory import Trajectory, TrajectoryKey, TrajectoryStore
 from mattebox_backend.diffusion.tuning import TunedWeights, TuningPlan, tune
@@ -34,6 +34,7 @@ from mattebox_backend.edit import Edit
 from mattebox_backend.errors import InvalidEdit
 from mattebox_backend.masks import RegionStack
 from mattebox_backend.render.stages import RenderMonitor, RenderPaths, Stage, StageClock
+from mattebox_backend.render.view import View
 
 _FRAMES_AT_ONCE = 8
 _PREVIEWS = 5
@@ -42,7 +43,10 @@ _PREVIEW_SIDE = 256
 
 @dataclass(slots=True)
 class RenderJob:
-    """What a method's recipe works with (`methods.materials.Materials`), on real files and a real model."""
+    """What a method's recipe works with (`methods.materials.Materials`), on real files and a real model.
+
+    regions: as they lie in the `view`, the part of the picture that is worked on.
+    """
 
     edit: Edit
     device: Device
@@ -53,6 +57,7 @@ class RenderJob:
     backbone: Backbone
     regions: RegionStack
     params: Any
+    view: View
     inversion_cached: bool = False
 
     @property
@@ -66,9 +71,9 @@ class RenderJob:
         return self.edit.source_prompt
 
     @property
-    def size(self) -> WorkingSize:
-        """The size that the backbone works at."""
-        return self.backbone.working_size(self.reader.info.width, self.reader.info.height, self.params.size)
+    def pixels_per_cell(self) -> float:
+        """See `Materials.pixels_per_cell`."""
+        return self.reader.info.height / self.view.whole.latent_height
 
     def invert(self, denoiser: Denoiser, prompt: str, *, steps: int) -> Trajectory:
         """See `Materials.invert`."""
@@ -128,18 +133,40 @@ class RenderJob:
             self.monitor.progress(Stage.TUNE, plan.steps, plan.steps)
         return dataclasses.replace(denoiser, backbone=with_weights(model, weights, digest))
 
+    def noised(self, denoiser: Denoiser, *, steps: int) -> Trajectory:
+        """See `Materials.noised`."""
+        clean = self._encode(Stage.INVERT)
+        self.paths.checkpoint.mkdir(parents=True, exist_ok=True)
+        trajectory = noised(
+            clean,
+            denoiser.backbone.schedule.grid(steps),
+            self._generator(),
+            self.paths.checkpoint / "noised.npy",
+        )
+        self.monitor.progress(Stage.INVERT, 1, 1)
+        return trajectory
+
     def sample(
-        self, denoiser: Denoiser, text: torch.Tensor, start: Trajectory, controls: Sequence[Control]
+        self,
+        denoiser: Denoiser,
+        text: torch.Tensor,
+        start: Trajectory,
+        controls: Sequence[Control],
+        plan: SamplingPlan = DEFAULT_PLAN,
     ) -> torch.Tensor:
         """See `Materials.sample`."""
         grid = denoiser.backbone.schedule.grid(len(start.latents) - 1)
-        generator = torch.Generator().manual_seed(self.edit.seed % 2**63)
-        run = Run(denoiser, grid, self.regions, start, generator)
+        whole = self.view.whole
+        picture = (whole.latent_height, whole.latent_width)
+        run = Run(denoiser, grid, self.regions, start, self._generator(), plan, picture)
         file = self.paths.checkpoint / "sample.npz"
         checkpoint = StateFile(file, self._sampling_key(), grid.steps)
         self.monitor.progress(Stage.SAMPLE, 0, grid.steps)
         with self.clock.running(Stage.SAMPLE):
             return sample(run, text, controls, checkpoint, self._watch)
+
+    def _generator(self) -> torch.Generator:
+        return torch.Generator().manual_seed(self.edit.seed % 2**63)
 
     def _sampling_key(self) -> str:
         """All that decides the course of sampling: a state of any other run must not be taken up."""
@@ -159,8 +186,8 @@ class RenderJob:
             clip_hash=self.edit.clip_hash or self.reader.content_hash(),
             start=self.edit.start,
             stop=self.edit.stop,
-            width=self.size.width,
-            height=self.size.height,
+            width=self.view.whole.width,
+            height=self.view.whole.height,
             backbone=denoiser.backbone.identity,
             prompt=prompt,
             timesteps=timesteps,
@@ -168,6 +195,7 @@ class RenderJob:
             windows=(windows.size, windows.stride) if windows is not None else None,
             device=self.device.kind,
             precision=self.device.precision,
+            part=self.view.box,
         )
 
     def _encode(self, before: Stage) -> torch.Tensor:
@@ -181,7 +209,7 @@ class RenderJob:
             monitor.progress(Stage.ENCODE, start, edit.frame_count)
             count = min(_FRAMES_AT_ONCE, edit.frame_count - start)
             with clock.running(Stage.DECODE):
-                chunk = np.stack([_to_working_size(next(frames), self.size) for _ in range(count)])
+                chunk = np.stack([self.view.take(next(frames)) for _ in range(count)])
             with clock.running(Stage.ENCODE):
                 latents.append(self.backbone.encode(chunk))
         monitor.progress(Stage.ENCODE, edit.frame_count, edit.frame_count)
@@ -199,21 +227,11 @@ class RenderJob:
         """The middle frame as it would come out now, small."""
         middle = len(clean) // 2
         frame = next(iter(self.backbone.decode(clean[middle : middle + 1])))
+        if not self.view.everything:
+            source = next(self.reader.frames(self.edit.start + middle, self.edit.start + middle + 1))
+            frame = self.view.put(frame, source)
         scale = min(1.0, _PREVIEW_SIDE / max(frame.shape[:2]))
         if scale < 1:
             size = (round(frame.shape[1] * scale), round(frame.shape[0] * scale))
             frame = np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.float32)
         return np.rint(frame * 255).astype(np.uint8)
-
-
-def _to_working_size(frame: Frame, size: WorkingSize) -> NDArray[np.uint8]:
-    """A source frame as the backbone takes it: (H, W, 3) uint8 at working size."""
-    pixels: NDArray[Any] = frame[..., :3]
-    if pixels.dtype != np.uint8:
-        pixels = np.rint(pixels.astype(np.float32) / 257).astype(np.uint8)
-    if pixels.shape[:2] == (size.height, size.width):
-        return np.asarray(pixels, np.uint8)
-    shrinks = pixels.shape[0] >= size.height and pixels.shape[1] >= size.width
-    filter_ = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    contiguous = np.ascontiguousarray(pixels)
-    return np.asarray(cv2.resize(contiguous, (size.width, size.height), interpolation=filter_), np.uint8)

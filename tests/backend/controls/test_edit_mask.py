@@ -53,7 +53,7 @@ def test_it_is_the_coverage_of_each_latent_cell_smoothed_on_request(mask_of: Any
     plain, _ = mask_of()
     coverage = area_coverage(region().masks, 8, 6)
     np.testing.assert_allclose(plain.current[:, 0].numpy(), coverage, atol=1e-6)
-    soft, _ = mask_of(MaskShape(smoothing=1 / 8))  # an eighth of the height is a cell
+    soft, _ = mask_of(MaskShape(smoothing=1.0))
     np.testing.assert_allclose(soft.current[0, 0].numpy(), smooth_mask(coverage[0], 1.0), atol=1 / 255)
     assert not soft.current[1].any()
     values = soft.current[soft.current > 0]
@@ -100,7 +100,7 @@ def test_guidance_rises_from_its_share_to_all_of_it(mask_of: Any) -> None:
 
 
 def test_steps_are_weighted_by_the_mask(mask_of: Any) -> None:
-    mask, run = mask_of(MaskShape(smoothing=0.2))
+    mask, run = mask_of(MaskShape(smoothing=1.6))
     step, before, after = steps_of(run.grid, 8, 6)[0], noise(1), noise(2)
     control = Preconditioner(mask, inside=1.4, outside=0.5)
     assert control.before_step(before, step) is before
@@ -117,7 +117,7 @@ def test_steps_are_weighted_by_the_mask(mask_of: Any) -> None:
 def test_a_soft_blend_mixes_by_the_mask_and_ends_exact_where_it_is_zero(
     backbone: Any, mask_of: Any, blend: Any
 ) -> None:
-    mask, run = mask_of(MaskShape(smoothing=0.1))
+    mask, run = mask_of(MaskShape(smoothing=0.8))
     control, hard = blend(mask), blend()
     given = noise(4)
     clean = run.trajectory.level(0, backbone.device)
