@@ -10,9 +10,10 @@ import torch
 
 from mattebox_backend.methods.materials import Materials
 from mattebox_backend.methods.reatco import reatco
+from mattebox_backend.methods.roi_aware import roi_aware
 from mattebox_backend.methods.st_modulator import st_modulator
 
 RECIPES: Mapping[str, Callable[[Materials, Any], torch.Tensor]] = MappingProxyType(
-    {"st-modulator": st_modulator, "reatco": reatco}
+    {"st-modulator": st_modulator, "reatco": reatco, "roi-aware": roi_aware}
 )
 """By method name: materials and parsed parameters → clean latents (F, C, h, w)."""
