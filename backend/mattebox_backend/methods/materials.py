@@ -11,7 +11,7 @@ import torch
 
 from mattebox_backend.backbones.protocol import Backbone
 from mattebox_backend.controls.text_layout import TextLayout
-from mattebox_backend.diffusion.control import Control
+from mattebox_backend.diffusion.control import DEFAULT_PLAN, Control, SamplingPlan
 from mattebox_backend.diffusion.denoiser import Denoiser
 from mattebox_backend.diffusion.pivotal import Conditional, PivotalPlan
 from mattebox_backend.diffusion.pivots import Pivots
@@ -43,8 +43,17 @@ class Materials(Protocol):
         """What the source shows."""
         ...
 
+    @property
+    def pixels_per_cell(self) -> float:
+        """How many pixels of the source a latent cell spans along a side."""
+        ...
+
     def invert(self, denoiser: Denoiser, prompt: str, *, steps: int) -> Trajectory:
         """The source inverted over a grid of `steps`, from the cache where it has been done before."""
+        ...
+
+    def noised(self, denoiser: Denoiser, *, steps: int) -> Trajectory:
+        """The source under noise from the edit's seed, over a grid of `steps`, instead of its inversion."""
         ...
 
     def tuned(self, denoiser: Denoiser, prompt: str, plan: TuningPlan) -> Denoiser:
@@ -74,6 +83,7 @@ class Materials(Protocol):
         words: TextLayout,
         start: Trajectory,
         controls: Sequence[Control],
+        plan: SamplingPlan = DEFAULT_PLAN,
         *,
         regions: RegionStack | None = None,
     ) -> torch.Tensor:

@@ -11,6 +11,7 @@ from typing import Any
 from mattebox_backend.errors import UnknownMethod
 from mattebox_backend.methods.parameters import Parameter, ParameterValue, describe, parse
 from mattebox_backend.methods.reatco_parameters import ReAtCoParameters
+from mattebox_backend.methods.roi_aware_parameters import RoiAwareParameters
 from mattebox_backend.methods.st_modulator_parameters import StModulatorParameters
 from mattebox_backend.methods.videodirector_parameters import VideoDirectorParameters
 
@@ -69,11 +70,20 @@ _VIDEODIRECTOR = MethodDescription(
     parameters=describe(VideoDirectorParameters),
 )
 
+_ROI_AWARE = MethodDescription(
+    "roi-aware",
+    "Region-aware diffusion",
+    "Lets the region mask take part in every step: in attention, guidance, step sizes and the boundary.",
+    available=True,
+    parameters=describe(RoiAwareParameters),
+)
+
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
         _ST_MODULATOR.name: Method(_ST_MODULATOR, StModulatorParameters),
         _REATCO.name: Method(_REATCO, ReAtCoParameters),
         _VIDEODIRECTOR.name: Method(_VIDEODIRECTOR, VideoDirectorParameters),
+        _ROI_AWARE.name: Method(_ROI_AWARE, RoiAwareParameters),
     }
 )
 """The methods of this version, by name."""
@@ -83,12 +93,6 @@ _PLANNED = (
         "mask-lora",
         "Mask-aware LoRA",
         "Carries an edited frame through the clip with a small adapter trained on it.",
-        available=False,
-    ),
-    MethodDescription(
-        "roi-aware",
-        "Region-aware diffusion",
-        "A denoiser trained with the region mask as an input.",
         available=False,
     ),
     MethodDescription("custom", "Custom", "A list of controls of one's own choice.", available=False),

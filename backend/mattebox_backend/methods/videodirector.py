@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import torch
 
 from mattebox_backend.attention import Reach
@@ -25,7 +23,7 @@ from mattebox_backend.diffusion.denoiser import Denoiser
 from mattebox_backend.diffusion.pivotal import NULL_BRANCH, PivotalPlan
 from mattebox_backend.edit import MaskMode
 from mattebox_backend.errors import InvalidEdit
-from mattebox_backend.masks import stack_regions
+from mattebox_backend.masks import reshape_regions
 from mattebox_backend.methods.materials import Materials
 from mattebox_backend.methods.videodirector_parameters import VideoDirectorParameters
 from mattebox_backend.methods.windowing import windows
@@ -50,8 +48,7 @@ def videodirector(materials: Materials, p: VideoDirectorParameters) -> torch.Ten
     mapping = _word_mapping(materials, words, p)
     regions = materials.regions
     if p.ellipse:
-        covered = [dataclasses.replace(region, mode=MaskMode.ELLIPSE) for region in regions.regions]
-        regions = stack_regions(covered)
+        regions = reshape_regions(regions, MaskMode.ELLIPSE)
     weights = GuidanceWeights(0, 0, 0, 0)
     if p.decoupled:
         weights = GuidanceWeights(

@@ -19,16 +19,16 @@ from mattebox_media import ClipReader
 from numpy.typing import NDArray
 
 from mattebox_backend.backbones.inflated import inflate, with_weights
-from mattebox_backend.backbones.protocol import Backbone, WorkingSize
+from mattebox_backend.backbones.protocol import Backbone
 from mattebox_backend.backbones.stable_diffusion import StableDiffusion
-from mattebox_backend.controls.composite import Frame
 from mattebox_backend.controls.text_layout import TextLayout, words_of
 from mattebox_backend.device import Device
 from mattebox_backend.diffusion.checkpoint import StateFile
-from mattebox_backend.diffusion.control import Control, Run, Step
+from mattebox_backend.diffusion.control import DEFAULT_PLAN, Control, Run, SamplingPlan, Step
 from mattebox_backend.diffusion.denoiser import Denoiser
 from mattebox_backend.diffusion.inspection import Inspector
 from mattebox_backend.diffusion.inversion import invert
+from mattebox_backend.diffusion.noising import noised
 from mattebox_backend.diffusion.pivotal import Conditional, PivotalPlan, find_pivots
 from mattebox_backend.diffusion.pivots import Pivots, PivotStore
 from mattebox_backend.diffusion.sampler import sample
@@ -38,6 +38,7 @@ from mattebox_backend.edit import Edit
 from mattebox_backend.errors import InvalidEdit
 from mattebox_backend.masks import RegionStack
 from mattebox_backend.render.stages import RenderMonitor, RenderPaths, Stage, StageClock
+from mattebox_backend.render.view import View
 
 INSPECTION = "inspection"
 """The folder, in a job's checkpoint and in its take, of what an inspected run did."""
@@ -49,7 +50,10 @@ _PREVIEW_SIDE = 256
 
 @dataclass(slots=True)
 class RenderJob:
-    """What a method's recipe works with (`methods.materials.Materials`), on real files and a real model."""
+    """What a method's recipe works with (`methods.materials.Materials`), on real files and a real model.
+
+    regions: as they lie in the `view`, the part of the picture that is worked on.
+    """
 
     edit: Edit
     device: Device
@@ -60,6 +64,7 @@ class RenderJob:
     backbone: Backbone
     regions: RegionStack
     params: Any
+    view: View
     inversion_cached: bool = False
 
     @property
@@ -73,9 +78,9 @@ class RenderJob:
         return self.edit.source_prompt
 
     @property
-    def size(self) -> WorkingSize:
-        """The size that the backbone works at."""
-        return self.backbone.working_size(self.reader.info.width, self.reader.info.height, self.params.size)
+    def pixels_per_cell(self) -> float:
+        """See `Materials.pixels_per_cell`."""
+        return self.reader.info.height / self.view.whole.latent_height
 
     def invert(self, denoiser: Denoiser, prompt: str, *, steps: int) -> Trajectory:
         """See `Materials.invert`."""
@@ -165,11 +170,25 @@ class RenderJob:
                 backbone.embed(empty).states,
                 plan,
                 conditional,
+                self._picture_size,
                 store,
                 digest,
                 self.paths.checkpoint,
                 lambda step, of: self.monitor.progress(Stage.TUNE, step, of),
             )
+
+    def noised(self, denoiser: Denoiser, *, steps: int) -> Trajectory:
+        """See `Materials.noised`."""
+        clean = self._encode(Stage.INVERT)
+        self.paths.checkpoint.mkdir(parents=True, exist_ok=True)
+        trajectory = noised(
+            clean,
+            denoiser.backbone.schedule.grid(steps),
+            self._generator(),
+            self.paths.checkpoint / "noised.npy",
+        )
+        self.monitor.progress(Stage.INVERT, 1, 1)
+        return trajectory
 
     def sample(
         self,
@@ -177,13 +196,14 @@ class RenderJob:
         words: TextLayout,
         start: Trajectory,
         controls: Sequence[Control],
+        plan: SamplingPlan = DEFAULT_PLAN,
         *,
         regions: RegionStack | None = None,
     ) -> torch.Tensor:
         """See `Materials.sample`."""
         grid = denoiser.backbone.schedule.grid(len(start.latents) - 1)
-        generator = torch.Generator().manual_seed(self.edit.seed % 2**63)
-        run = Run(denoiser, grid, regions or self.regions, start, generator)
+        regions = regions or self.regions
+        run = Run(denoiser, grid, regions, start, self._generator(), plan, self._picture_size)
         file = self.paths.checkpoint / "sample.npz"
         checkpoint = StateFile(file, self._sampling_key(), grid.steps)
         self.monitor.progress(Stage.SAMPLE, 0, grid.steps)
@@ -195,6 +215,14 @@ class RenderJob:
             return None
         named = words_of(self.backbone, words, self.regions.regions)
         return Inspector(self.paths.checkpoint / INSPECTION, named)
+
+    @property
+    def _picture_size(self) -> tuple[int, int]:
+        """Latent height and width of the whole picture."""
+        return self.view.whole.latent_height, self.view.whole.latent_width
+
+    def _generator(self) -> torch.Generator:
+        return torch.Generator().manual_seed(self.edit.seed % 2**63)
 
     def _sampling_key(self) -> str:
         """All that decides the course of sampling: a state of any other run must not be taken up."""
@@ -214,8 +242,8 @@ class RenderJob:
             clip_hash=self.edit.clip_hash or self.reader.content_hash(),
             start=self.edit.start,
             stop=self.edit.stop,
-            width=self.size.width,
-            height=self.size.height,
+            width=self.view.whole.width,
+            height=self.view.whole.height,
             backbone=denoiser.backbone.identity,
             prompt=prompt,
             timesteps=timesteps,
@@ -223,6 +251,7 @@ class RenderJob:
             windows=(windows.size, windows.stride) if windows is not None else None,
             device=self.device.kind,
             precision=self.device.precision,
+            part=self.view.box,
         )
 
     def _encode(self, before: Stage) -> torch.Tensor:
@@ -236,7 +265,7 @@ class RenderJob:
             monitor.progress(Stage.ENCODE, start, edit.frame_count)
             count = min(_FRAMES_AT_ONCE, edit.frame_count - start)
             with clock.running(Stage.DECODE):
-                chunk = np.stack([_to_working_size(next(frames), self.size) for _ in range(count)])
+                chunk = np.stack([self.view.take(next(frames)) for _ in range(count)])
             with clock.running(Stage.ENCODE):
                 latents.append(self.backbone.encode(chunk))
         monitor.progress(Stage.ENCODE, edit.frame_count, edit.frame_count)
@@ -254,21 +283,11 @@ class RenderJob:
         """The middle frame as it would come out now, small."""
         middle = len(clean) // 2
         frame = next(iter(self.backbone.decode(clean[middle : middle + 1])))
+        if not self.view.everything:
+            source = next(self.reader.frames(self.edit.start + middle, self.edit.start + middle + 1))
+            frame = self.view.put(frame, source)
         scale = min(1.0, _PREVIEW_SIDE / max(frame.shape[:2]))
         if scale < 1:
             size = (round(frame.shape[1] * scale), round(frame.shape[0] * scale))
             frame = np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.float32)
         return np.rint(frame * 255).astype(np.uint8)
-
-
-def _to_working_size(frame: Frame, size: WorkingSize) -> NDArray[np.uint8]:
-    """A source frame as the backbone takes it: (H, W, 3) uint8 at working size."""
-    pixels: NDArray[Any] = frame[..., :3]
-    if pixels.dtype != np.uint8:
-        pixels = np.rint(pixels.astype(np.float32) / 257).astype(np.uint8)
-    if pixels.shape[:2] == (size.height, size.width):
-        return np.asarray(pixels, np.uint8)
-    shrinks = pixels.shape[0] >= size.height and pixels.shape[1] >= size.width
-    filter_ = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    contiguous = np.ascontiguousarray(pixels)
-    return np.asarray(cv2.resize(contiguous, (size.width, size.height), interpolation=filter_), np.uint8)

@@ -24,6 +24,7 @@ def test_all_methods_are_known_by_name_and_those_of_this_version_are_available()
         "st-modulator",
         "reatco",
         "videodirector",
+        "roi-aware",
     ]
 
 
