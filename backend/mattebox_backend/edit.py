@@ -64,6 +64,14 @@ class Reference:
         _require_pixels(self.image, ndim=3, what=what, layout="(height, width, 3)")
 
 
+@dataclass(frozen=True, slots=True)
+class ControlChoice:
+    """A control of the method `custom`, by name, with its parameters."""
+
+    name: str
+    params: Mapping[str, bool | int | float | str]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Edit:
     """Clip, range, prompts, regions, references, method, parameters and seed.
@@ -71,6 +79,7 @@ class Edit:
     clip: where the source lies. clip_hash: its content hash. start, stop: frames of the clip, half open.
     backbone: "pocket-sd", a model folder or a hub id. params: the method's parameters that differ from its
     defaults. inspect: keep what attention and controls did; it changes no bit of the result.
+    controls: what the method custom is mixed from, in order; empty for any other.
     """
 
     clip: Path
@@ -86,6 +95,7 @@ class Edit:
     references: tuple[Reference, ...]
     params: Mapping[str, bool | int | float | str]
     inspect: bool = False
+    controls: tuple[ControlChoice, ...] = ()
 
     @property
     def frame_count(self) -> int:
@@ -119,9 +129,16 @@ class Edit:
         for reference in self.references:
             yield f"{reference.frame}:{reference.region}".encode()
             yield from _pixels(reference.image)
-        for name in sorted(self.params):
-            value = self.params[name]
-            yield f"{name}:{type(value).__name__}:{value!r}".encode()
+        yield from _parameters(self.params)
+        for control in self.controls:
+            yield f"control {control.name}".encode()
+            yield from _parameters(control.params)
+
+
+def _parameters(params: Mapping[str, bool | int | float | str]) -> Iterator[bytes]:
+    for name in sorted(params):
+        value = params[name]
+        yield f"{name}:{type(value).__name__}:{value!r}".encode()
 
 
 def _pixels(array: NDArray[np.uint8]) -> Iterator[bytes]:

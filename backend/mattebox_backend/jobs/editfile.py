@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mattebox_proto.editfile import EditFile, ReferenceSpec, RegionSpec, save
+from mattebox_proto.editfile import ControlSpec, EditFile, ReferenceSpec, RegionSpec, save
 from PIL import Image
 
 from mattebox_backend.edit import Edit, Reference, Region
@@ -29,6 +29,7 @@ def save_edit(folder: Path, edit: Edit) -> None:
         ],
         params=dict(edit.params),
         inspect=edit.inspect,
+        controls=[ControlSpec.model_construct(name=c.name, params=dict(c.params)) for c in edit.controls],
     )
     save(file, folder / "edit.toml")
 

@@ -17,6 +17,7 @@ from mattebox_backend.diffusion.pivotal import Conditional, PivotalPlan
 from mattebox_backend.diffusion.pivots import Pivots
 from mattebox_backend.diffusion.trajectory import Trajectory
 from mattebox_backend.diffusion.tuning import TuningPlan
+from mattebox_backend.edit import ControlChoice
 from mattebox_backend.masks import RegionStack
 
 
@@ -46,6 +47,11 @@ class Materials(Protocol):
     @property
     def pixels_per_cell(self) -> float:
         """How many pixels of the source a latent cell spans along a side."""
+        ...
+
+    @property
+    def controls(self) -> Sequence[ControlChoice]:
+        """The controls that the edit lists, for the method that takes a list."""
         ...
 
     def invert(self, denoiser: Denoiser, prompt: str, *, steps: int) -> Trajectory:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from mattebox_backend.methods.custom import custom
 from mattebox_backend.methods.materials import Materials
 from mattebox_backend.methods.reatco import reatco
 from mattebox_backend.methods.roi_aware import roi_aware
@@ -20,6 +21,7 @@ RECIPES: Mapping[str, Callable[[Materials, Any], torch.Tensor]] = MappingProxyTy
         "reatco": reatco,
         "videodirector": videodirector,
         "roi-aware": roi_aware,
+        "custom": custom,
     }
 )
 """By method name: materials and parsed parameters → clean latents (F, C, h, w)."""

@@ -57,26 +57,17 @@ def _region_aware(materials: Materials, words: TextLayout, p: RoiAwareParameters
     """The controls in the order in which a step needs them: the mask before all that read it, weights before
     the background is set.
     """
-    if p.guidance_rises_from > p.guidance_rises_to:
-        raise InvalidEdit(
-            f"Guidance cannot rise from log-SNR {p.guidance_rises_from:g} to {p.guidance_rises_to:g}: give a "
-            "guidance_rises_to that is not below guidance_rises_from."
-        )
     if p.outside == "inversion" and p.start == "noise":
         raise InvalidEdit(
             "The background cannot be held to an inversion that is not made: with start = 'noise' set "
             "outside to 'noise' or 'free'."
         )
-    evolution = MaskEvolution(p.mask_reach, p.mask_agreement, p.mask_conflict) if p.mask_reach else None
-    shape = MaskShape(p.boundary_smoothing / materials.pixels_per_cell, evolution)
+    shape = mask_shape(materials, p.boundary_smoothing, p)
     mask = EditMask(shape)
-    field = GuidanceField(
-        mask, p.guidance_outside, p.guidance_share, (p.guidance_rises_from, p.guidance_rises_to)
-    )
-    bias = BiasStrength(p.self_inside, p.self_outwards, p.self_inwards)
+    field = rising_field(mask, p)
     controls: list[Control] = [
-        RegionBias(bias, p.attention_window, p.attention_sizes),
-        RegionRouting(words, p.routing, p.attention_window, p.attention_sizes),
+        region_bias(p),
+        region_routing(words, p),
         mask,
         *guidance(materials, p, field if p.guidance_field else None),
         Preconditioner(mask, p.weight_inside, p.weight_outside),
@@ -88,3 +79,31 @@ def _region_aware(materials: Materials, words: TextLayout, p: RoiAwareParameters
     elif p.outside == "noise":
         controls.append(InvariantRegion(blended))
     return controls
+
+
+def mask_shape(materials: Materials, smoothing: float, p: RoiAwareParameters) -> MaskShape:
+    """Eqs. 4.12 and 4.13; smoothing: in pixels of the clip."""
+    evolution = MaskEvolution(p.mask_reach, p.mask_agreement, p.mask_conflict) if p.mask_reach else None
+    return MaskShape(smoothing / materials.pixels_per_cell, evolution)
+
+
+def rising_field(mask: EditMask, p: RoiAwareParameters) -> GuidanceField:
+    """Eqs. 4.4 and 5.17. Raises `InvalidEdit` for a rise that falls."""
+    if p.guidance_rises_from > p.guidance_rises_to:
+        raise InvalidEdit(
+            f"Guidance cannot rise from log-SNR {p.guidance_rises_from:g} to {p.guidance_rises_to:g}: give a "
+            "guidance_rises_to that is not below guidance_rises_from."
+        )
+    rise = (p.guidance_rises_from, p.guidance_rises_to)
+    return GuidanceField(mask, p.guidance_outside, p.guidance_share, rise)
+
+
+def region_bias(p: RoiAwareParameters) -> RegionBias:
+    """Eq. 3.6."""
+    strength = BiasStrength(p.self_inside, p.self_outwards, p.self_inwards)
+    return RegionBias(strength, p.attention_window, p.attention_sizes)
+
+
+def region_routing(words: TextLayout, p: RoiAwareParameters) -> RegionRouting:
+    """Eq. 3.9."""
+    return RegionRouting(words, p.routing, p.attention_window, p.attention_sizes)

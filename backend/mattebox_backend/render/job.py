@@ -34,7 +34,7 @@ from mattebox_backend.diffusion.pivots import Pivots, PivotStore
 from mattebox_backend.diffusion.sampler import sample
 from mattebox_backend.diffusion.trajectory import Trajectory, TrajectoryKey, TrajectoryStore
 from mattebox_backend.diffusion.tuning import TunedWeights, TuningPlan, tune
-from mattebox_backend.edit import Edit
+from mattebox_backend.edit import ControlChoice, Edit
 from mattebox_backend.errors import InvalidEdit
 from mattebox_backend.masks import RegionStack
 from mattebox_backend.render.stages import RenderMonitor, RenderPaths, Stage, StageClock
@@ -76,6 +76,11 @@ class RenderJob:
     def source_prompt(self) -> str:
         """The edit's source prompt."""
         return self.edit.source_prompt
+
+    @property
+    def controls(self) -> Sequence[ControlChoice]:
+        """See `Materials.controls`."""
+        return self.edit.controls
 
     @property
     def pixels_per_cell(self) -> float:

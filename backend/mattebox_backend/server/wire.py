@@ -18,7 +18,7 @@ from mattebox_proto.codecs.params import decode_params
 from mattebox_proto.mattebox.v1 import clips_pb2, edit_pb2, jobs_pb2, media_pb2
 from numpy.typing import NDArray
 
-from mattebox_backend.edit import Edit, MaskMode, Reference, Region
+from mattebox_backend.edit import ControlChoice, Edit, MaskMode, Reference, Region
 from mattebox_backend.errors import InvalidEdit, NotFound, TooLarge
 from mattebox_backend.jobs.clips import OpenedClip
 from mattebox_backend.jobs.previews import Preview
@@ -81,6 +81,7 @@ def edit_of(message: edit_pb2.Edit, clip: OpenedClip, *, mask_limit: int) -> Edi
         references=tuple(_reference(reference, clip) for reference in message.references),
         params=decode_params(message.params),
         inspect=message.inspect,
+        controls=tuple(ControlChoice(c.name, decode_params(c.params)) for c in message.controls),
     )
 
 
