@@ -16,7 +16,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from mattebox_backend.bench.errors import BenchError
+from mattebox_backend.bench.results import Results
 from mattebox_backend.bench.running import ABLATIONS, BenchRun, ParamValue, run_tasks
+from mattebox_backend.bench.suite_run import run_suite
 from mattebox_backend.bench.summary import plot, summarise, summary_to_json, table
 from mattebox_backend.bench.tasks import Level, load_tasks
 from mattebox_backend.errors import MatteboxError
@@ -53,9 +55,22 @@ def edits(
     device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")] = "auto",
     work: Annotated[Path | None, typer.Option(help="Folder for clips, inversions and results.")] = None,
     picture: Annotated[Path | None, typer.Option("--plot", help="PNG for a plot of the figures.")] = None,
+    suite: Annotated[
+        str, typer.Option(help='Instead: all experiments of a suite ("papers"); --tasks caps each.')
+    ] = "",
+    page: Annotated[
+        Path | None, typer.Option(help="Markdown for a suite's tables; plots go beside it.")
+    ] = None,
+    experiment: Annotated[
+        list[str] | None, typer.Option(help="Only this experiment of the suite; again for more.")
+    ] = None,
 ) -> None:
     """Run editing tasks of the synthetic world and hold the results against the truth."""
     try:
+        if suite:
+            place = work or folders().cache / "bench"
+            run_suite(suite, experiment or [], json_file, page, tasks, device, place)
+            return
         chosen = load_tasks(level)[:tasks]
         variants = _variants(method, ablation or [])
         run = BenchRun(method, backbone, _params(param or []), device, work or folders().cache / "bench")
@@ -132,7 +147,7 @@ def _run_with_bar(
         def on_done(variant: str, task: str, figures: Mapping[str, Any]) -> None:
             bar.update(line, advance=1, description=f"{task} {variant}: accuracy {figures['accuracy']:.2f}")
 
-        return run_tasks(run, chosen, variants, json_file, on_done)
+        return run_tasks(run, chosen, variants, Results(json_file), on_done)
 
 
 def _variants(method: str, names: list[str]) -> Mapping[str, Mapping[str, ParamValue]]:
