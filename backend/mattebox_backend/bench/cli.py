@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from mattebox_backend.bench.cost_plot import plot_cost
 from mattebox_backend.bench.errors import BenchError
 from mattebox_backend.bench.results import Results
 from mattebox_backend.bench.running import ABLATIONS, BenchRun, ParamValue, run_tasks
@@ -27,7 +28,7 @@ from mattebox_backend.pocket.checkpoint import write_atomically
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    help="Benchmarks: edits, attention.",
+    help="Benchmarks: edits, attention, cost.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -120,6 +121,54 @@ def attention(
     console = Console()
     console.print(made)
     console.print(f"largest difference {found.largest_difference:.1e}", highlight=False)
+
+
+@app.command("cost")
+def cost(
+    json_file: Annotated[Path, typer.Option("--json", help="File for the figures.")],
+    frames: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Length of a clip; again for more. 8, 16, 32, 64 by default."),
+    ] = None,
+    area: Annotated[
+        list[float] | None,
+        typer.Option(min=0.001, max=1.0, help="Share of the picture; again for more. 0.05 to 1 by default."),
+    ] = None,
+    backbone: Annotated[str, typer.Option(help="Model: an id, a folder or a hub id.")] = "pocket-sd",
+    device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")] = "auto",
+    picture: Annotated[Path | None, typer.Option("--plot", help="PNG for a plot of the figures.")] = None,
+) -> None:
+    """Time and peak memory of every method, over growing clips and growing regions."""
+    from mattebox_backend.bench import cost as costs  # loads torch
+
+    try:
+        trials = [
+            *costs.trials_over_frames(backbone, device, frames or costs.FRAMES),
+            *costs.trials_over_area(backbone, device, area or costs.AREAS),
+        ]
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True)) as bar:
+            line = bar.add_task("cost", total=len(trials))
+
+            def on_done(trial: costs.Trial, _: costs.Cost) -> None:
+                bar.update(line, advance=1, description=f"{trial.name}, {trial.frames} frames")
+
+            found = costs.measure_all(trials, on_done)
+        write_atomically(json_file, (json.dumps(costs.to_json(found), indent=1) + "\n").encode())
+        if picture is not None:
+            plot_cost(found, picture)
+    except (MatteboxError, MediaError, OSError) as error:
+        raise _failed(error) from error
+    made = Table("what", "frames", "area", "seconds", "memory, MiB", title=f"A render on {backbone}")
+    for trial, spent in found:
+        made.add_row(
+            trial.name,
+            str(trial.frames),
+            f"{trial.area:.0%}",
+            f"{spent.total:.1f}",
+            f"{spent.peak_memory_mb:.0f}",
+        )
+    Console().print(made)
 
 
 def _failed(error: Exception) -> typer.Exit:
