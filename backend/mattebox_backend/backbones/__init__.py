@@ -26,6 +26,6 @@ def load_backbone(model: Path | str, device: Device) -> Backbone:
     from mattebox_backend.backbones.stable_diffusion import StableDiffusion
 
     folder = ModelFolder.open(model)
-    if (folder.path / "config.json").is_file():  # a pipeline in diffusers layout has none
+    if (folder.path / "region").is_dir():
         return RegionDiffusion.load(folder, device)
     return StableDiffusion.load(folder, device)
