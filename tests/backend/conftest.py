@@ -117,6 +117,25 @@ def _loaded(tiny_model: Path) -> Backbone:
     return load_backbone(tiny_model, Device("cpu", 0, "float32"))
 
 
+@pytest.fixture(scope="session")
+def region_model(tiny_model: Path, _loaded: Backbone) -> Path:
+    """A region model that grew from the tiny one and lies beside it, with all that it learns set."""
+    import torch
+    from mattebox_backend.backbones.region_network import RegionDesign
+    from mattebox_backend.backbones.stable_diffusion import StableDiffusion
+    from mattebox_backend.pocket.roi_network import export_pocket_roi, grow
+
+    base = _loaded
+    assert isinstance(base, StableDiffusion)
+    network = grow(base.unet, RegionDesign())
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in (*network.pyramid, network.self_bias, network.routing, network.unet.conv_in.weight):
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+    export_pocket_roi(tiny_model.parent / "tiny-roi", network, tiny_model.name, {})
+    return tiny_model.parent / "tiny-roi"
+
+
 @pytest.fixture
 def backbone(_loaded: Backbone) -> Iterator[Backbone]:
     """The tiny model, loaded; every test has to leave its attention sites without listeners."""

@@ -22,6 +22,10 @@ def load_backbone(model: Path | str, device: Device) -> Backbone:
     files that are damaged; `UnknownModel` for a hub repository that cannot be had.
     """
     from mattebox_backend.backbones.folder import ModelFolder
+    from mattebox_backend.backbones.region_diffusion import RegionDiffusion
     from mattebox_backend.backbones.stable_diffusion import StableDiffusion
 
-    return StableDiffusion.load(ModelFolder.open(model), device)
+    folder = ModelFolder.open(model)
+    if (folder.path / "region").is_dir():
+        return RegionDiffusion.load(folder, device)
+    return StableDiffusion.load(folder, device)

@@ -54,7 +54,7 @@ class StableDiffusion:
     switchboard: Switchboard = field(init=False)
 
     def __post_init__(self) -> None:
-        sites = _find_sites(self.unet)
+        sites = find_sites(self.unet)
         self.switchboard = Switchboard(sites)
         for site in sites:
             self.unet.get_submodule(site.name).set_processor(SiteProcessor(site, self.switchboard))
@@ -273,7 +273,7 @@ def _refusing(folder: ModelFolder, component: str) -> Iterator[None]:
         ) from error
 
 
-def _find_sites(unet: Any) -> tuple[AttentionSite, ...]:
+def find_sites(unet: Any) -> tuple[AttentionSite, ...]:
     """The attention layers of a UNet's transformer blocks, in the order in which they are called."""
     levels = len(unet.config.block_out_channels)
     sites = []

@@ -37,6 +37,10 @@ ABLATIONS: Final[dict[str, dict[str, dict[str, ParamValue]]]] = {
         "cross": {"cross": True, "self_modulation": False},
         "cross+self": {"cross": True, "self_modulation": True},
     },
+    "roi-aware": {
+        "global edit, then blend": {"integrated": False},
+        "region-aware": {"integrated": True},
+    },
 }
 """For each method, its variants and the parameters that make them; the full method is named last."""
 

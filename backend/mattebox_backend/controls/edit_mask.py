@@ -4,6 +4,7 @@ moving with what is generated.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,6 +73,9 @@ class EditMask(Control):
             # The mask's own soft edge where nothing moved; what was gained or lost is so wholly.
             self._current = self._softened(torch.where(moved == users, self._coverage, moved.float()))
         return prediction.noise
+
+    def shows(self) -> Mapping[str, torch.Tensor]:
+        return {"edit mask": self.current[:, 0]}
 
     def close(self) -> None:
         self._run = None

@@ -12,6 +12,7 @@ from mattebox_backend.controls.latent_blend import LatentBlend
 from mattebox_backend.controls.mask_evolution import MaskEvolution
 from mattebox_backend.controls.preconditioner import Preconditioner
 from mattebox_backend.controls.region_bias import BiasStrength, RegionBias
+from mattebox_backend.controls.region_conditioning import RegionConditioning
 from mattebox_backend.controls.region_routing import RegionRouting
 from mattebox_backend.controls.text_layout import TextLayout, lay_out_text
 from mattebox_backend.diffusion.control import Control, SamplingPlan, Solver
@@ -30,6 +31,7 @@ def roi_aware(materials: Materials, p: RoiAwareParameters) -> torch.Tensor:
       1. soften the mask's boundary                eqs. 4.11, 4.12
       2. invert the source, or put it under noise  eq. 5.18
       3. sample back down, by Euler or Heun        eqs. 5.11–5.16, with
+         the mask shown to a model that reads it   eqs. 3.1–3.4
          self attention biased by region           eq. 3.6, on the mask pyramid (3.12)
          cross attention routed to words           eq. 3.9
          a mask that moves with the edit           eq. 4.13
@@ -66,9 +68,10 @@ def _region_aware(materials: Materials, words: TextLayout, p: RoiAwareParameters
     mask = EditMask(shape)
     field = rising_field(mask, p)
     controls: list[Control] = [
+        mask,
+        RegionConditioning(words, mask),
         region_bias(p),
         region_routing(words, p),
-        mask,
         *guidance(materials, p, field if p.guidance_field else None),
         Preconditioner(mask, p.weight_inside, p.weight_outside),
     ]

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 
 _INDEX = "model_index.json"
 _LOADABLE = "StableDiffusionPipeline"
+_REGION = "RegionDiffusionPipeline"
 _FAMILIES = {
     _LOADABLE: "stable-diffusion",
     "StableDiffusionInpaintPipeline": "stable-diffusion-inpaint",
     "AnimateDiffPipeline": "animatediff",
     "WanImageToVideoPipeline": "wan-image-to-video",
+    _REGION: "region-diffusion",
 }
 
 
@@ -145,7 +147,7 @@ def _entry(name: str, folder: Path) -> ModelEntry:
         defaults = ModelFolder(name, folder).defaults()
     except ModelRefused as error:
         return ModelEntry(name, family, str(folder), False, str(error))
-    note = _fault(folder) if pipeline == _LOADABLE else f"{pipeline} is not in this version yet"
+    note = _fault(folder) if pipeline in (_LOADABLE, _REGION) else f"{pipeline} is not in this version yet"
     return ModelEntry(name, family, str(folder), not note, note, defaults)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import torch
 import typer
@@ -15,7 +15,7 @@ from rich.table import Table
 from mattebox_backend.pocket.checkpoint import write_atomically
 from mattebox_backend.pocket.config import load_config, shipped_config
 from mattebox_backend.pocket.errors import PocketError
-from mattebox_backend.pocket.measure import ModelFigures, measure
+from mattebox_backend.pocket.measure import measure
 from mattebox_backend.pocket.model import load_pocket_sd
 from mattebox_backend.pocket.run import train_pocket_sd
 
@@ -44,6 +44,38 @@ def pocket_sd(
         settings = load_config(config)
         text = shipped_config() if config is None else config.read_text(encoding="utf-8")
         _show(train_pocket_sd(settings, text, work, export, captions, interim))
+    except PocketError as error:
+        _fail(error)
+
+
+@app.command("pocket-roi")
+def pocket_roi(
+    work: Annotated[
+        Path,
+        typer.Option(help="Folder for checkpoints and progress; a second run goes on from there."),
+    ],
+    export: Annotated[Path, typer.Option(help="Model folder to write when training is done.")],
+    base: Annotated[
+        Path | None, typer.Option(help="The pocket-sd that it grows from; the one that ships by default.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML with the settings; the one that ships by default.")
+    ] = None,
+    interim: Annotated[Path | None, typer.Option(help="Model folder to rewrite at each checkpoint.")] = None,
+    pairs: Annotated[int, typer.Option(min=1, help="Unseen pairs to measure on.")] = 100,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = min(8, os.cpu_count() or 1),
+) -> None:
+    """Train pocket-roi, a denoiser that is told the mask, from pocket-sd; measure it and write it."""
+    from mattebox_backend.models.registry import shipped_folder
+    from mattebox_backend.pocket.roi_config import load_roi_config, shipped_roi_config
+    from mattebox_backend.pocket.roi_run import make_pocket_roi
+
+    torch.set_num_threads(threads)
+    try:
+        settings = load_roi_config(config)
+        text = shipped_roi_config() if config is None else config.read_text(encoding="utf-8")
+        grown_from = base or shipped_folder() / "pocket-sd"
+        _show(make_pocket_roi(settings, text, grown_from, work, export, pairs, interim))
     except PocketError as error:
         _fail(error)
 
@@ -84,7 +116,11 @@ def main() -> None:
     app()
 
 
-def _show(figures: ModelFigures) -> None:
+class _Figures(Protocol):
+    def as_dict(self) -> dict[str, float]: ...
+
+
+def _show(figures: _Figures) -> None:
     table = Table("figure", "value")
     for name, value in figures.as_dict().items():
         table.add_row(name.replace("_", " "), f"{value:.4g}")

@@ -63,6 +63,11 @@ class Pipeline:
                 )
             self.monitor.progress(Stage.MASKS, 1, 1)
             view = _view(backbone, reader.info, regions, params)
+            if not view.everything:
+                self.monitor.log(
+                    f"Working on {view.size.width}×{view.size.height} of {view.whole.width}×"
+                    f"{view.whole.height} pixels, around the regions."
+                )
             job = RenderJob(
                 self.edit,
                 self.device,

@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from mattebox_backend.backbones import load_backbone
+from mattebox_backend.backbones.region_diffusion import RegionDiffusion
+from mattebox_backend.device import Device
 from mattebox_backend.errors import InvalidEdit
 from mattebox_backend.methods import find_method
 from mattebox_backend.render import Stage
@@ -187,3 +191,21 @@ def test_one_frame_and_an_odd_size_are_legal(studio_of: Any) -> None:
     frames, report = studio.render(method="roi-aware", params=params)
     assert report.background_exact_share == 1.0
     assert np.isfinite(frames.astype(float)).all()
+
+
+def test_a_model_that_reads_masks_is_told_the_regions_and_then_forgets_them(
+    studio: Any, region_model: Path
+) -> None:
+    backbone = load_backbone(region_model, Device("cpu", 0, "float32"))
+    assert isinstance(backbone, RegionDiffusion)
+    studio.backbone = backbone
+    params = {"steps": 4, "start": "noise", "outside": "noise"}
+    frames, report = studio.render(params=params)
+    assert report.background_exact_share == 1.0
+    assert backbone.condition is None
+    again, _ = studio.render(params=params)
+    assert np.array_equal(frames, again)
+    untold, _ = studio.render(params=params | {"integrated": False})
+    assert not np.array_equal(frames, untold)
+    focused, _ = studio.render(params=params | {"focus": True, "window_frames": 1})
+    assert focused.shape == frames.shape

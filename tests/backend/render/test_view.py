@@ -173,6 +173,7 @@ def test_the_preview_shows_the_whole_picture(studio_of: Callable[..., Any], rend
     monitor = render_monitor()
     studio.render(monitor, params={"steps": 8} | FOCUSED)
     assert monitor.previews
+    assert "Working on 16×16 of 96×48 pixels, around the regions." in monitor.logged
     assert {preview.shape for preview in monitor.previews} == {(48, 96, 3)}
 
 
