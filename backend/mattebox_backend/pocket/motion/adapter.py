@@ -6,6 +6,7 @@ from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import nn
 
+from mattebox_backend.backbones.animatediff import set_in_motion
 from mattebox_backend.pocket.motion.config import AdapterConfig
 
 
@@ -27,11 +28,11 @@ def build_adapter(config: AdapterConfig, unet: UNet2DConditionModel) -> MotionAd
     return adapter
 
 
-def set_in_motion(unet: UNet2DConditionModel, adapter: MotionAdapter) -> UNetMotionModel:
+def moving_unet(unet: UNet2DConditionModel, adapter: MotionAdapter) -> UNetMotionModel:
     """A UNet for clips with the weights of ``unet``, frozen copies, and the very modules of ``adapter``:
     training it trains the adapter.
     """
-    moving = UNetMotionModel.from_unet2d(unet, adapter)
+    moving = set_in_motion(unet, adapter)
     moving.requires_grad_(False)
     for block, motion in zip(moving.down_blocks, adapter.down_blocks, strict=True):
         block.motion_modules = motion.motion_modules

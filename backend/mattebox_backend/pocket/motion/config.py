@@ -22,10 +22,10 @@ class TrainingConfig(Section):
     comes out is the exponential average (``ema``) of the weights.
     """
 
-    steps: int = Field(default=5000, gt=0)
+    steps: int = Field(default=4000, gt=0)
     batch: int = Field(default=2, gt=0)
     optimizer: Literal["adamw", "muon"] = "adamw"
-    learning_rate: float = Field(default=5e-4, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
     warmup: int = Field(default=100, ge=0)
     ema: float = Field(default=0.999, ge=0, lt=1)
     empty_prompt_share: float = Field(default=0.1, ge=0, le=1)
@@ -43,7 +43,7 @@ class PocketMotionConfig(Section):
     seed: int = 2027
     base: str = "pocket-sd"
     clips: int = Field(default=1800, gt=0)
-    checkpoint_every: int = Field(default=250, gt=0)
+    checkpoint_every: int = Field(default=400, gt=0)
     adapter: AdapterConfig = AdapterConfig()
     training: TrainingConfig = TrainingConfig()
 

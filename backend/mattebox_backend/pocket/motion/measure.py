@@ -14,7 +14,7 @@ from mattebox_backend.pocket.dataset import encode_frames
 from mattebox_backend.pocket.denoiser import add_noise
 from mattebox_backend.pocket.measure import match_objects
 from mattebox_backend.pocket.model import PocketSd
-from mattebox_backend.pocket.motion.adapter import set_in_motion
+from mattebox_backend.pocket.motion.adapter import moving_unet
 from mattebox_backend.pocket.motion.clips import clip_frames, sample_clip
 from mattebox_backend.pocket.motion.sampling import predict_clips, sample_clips
 from mattebox_backend.pocket.motion.training import draw_clip_noise
@@ -85,7 +85,7 @@ def measure_motion(
     """Predict the noise in as many unseen clips, and sample one clip per caption of an unseen scene."""
     frames = int(adapter.config.motion_max_seq_length)
     image = base.models.unet
-    moving = set_in_motion(image, adapter)
+    moving = moving_unet(image, adapter)
     options = SceneOptions(blooms=0)
     scenes = [sample_clip(base, MEASURE_SEEDS + n, frames, options) for n in range(clips)]
     error, base_error = _noise_errors(base, (moving, image), scenes)

@@ -16,7 +16,7 @@ from mattebox_backend.models.registry import ModelRegistry
 from mattebox_backend.pocket.checkpoint import write_atomically
 from mattebox_backend.pocket.errors import PocketError
 from mattebox_backend.pocket.model import PocketSd, load_pocket_sd
-from mattebox_backend.pocket.motion.adapter import set_in_motion
+from mattebox_backend.pocket.motion.adapter import moving_unet
 from mattebox_backend.pocket.motion.card import motion_card
 from mattebox_backend.pocket.motion.clips import clip_set
 from mattebox_backend.pocket.motion.config import PocketMotionConfig
@@ -82,7 +82,7 @@ def load_base(name: str) -> tuple[PocketSd, str]:
 
 def _write_samples(path: Path, base: PocketSd, adapter: MotionAdapter) -> None:
     frames = int(adapter.config.motion_max_seq_length)
-    unet = set_in_motion(base.models.unet, adapter)
+    unet = moving_unet(base.models.unet, adapter)
     clips = sample_clips(base, unet, SAMPLE_PROMPTS, frames, seed=1, steps=20)
     shown = clips[:, :: max(1, frames // _SHOWN_FRAMES)]
     write_picture(path, contact_sheet(shown.reshape(-1, *shown.shape[2:]), shown.shape[1]))

@@ -15,7 +15,7 @@ from torch import Tensor
 from mattebox_backend.pocket.checkpoint import fingerprint
 from mattebox_backend.pocket.denoiser import LEVELS, add_noise, draw_noise, noise_error, stratified_levels
 from mattebox_backend.pocket.model import PocketSd
-from mattebox_backend.pocket.motion.adapter import build_adapter, set_in_motion
+from mattebox_backend.pocket.motion.adapter import build_adapter, moving_unet
 from mattebox_backend.pocket.motion.clips import ClipSet
 from mattebox_backend.pocket.motion.config import PocketMotionConfig
 from mattebox_backend.pocket.optimizer import build_optimizers
@@ -41,7 +41,7 @@ def train_motion(
     settings = config.training
     torch.manual_seed(config.seed)
     adapter = build_adapter(config.adapter, base.models.unet)
-    loss = _Loss(config, base, data, set_in_motion(base.models.unet, adapter))
+    loss = _Loss(config, base, data, moving_unet(base.models.unet, adapter))
     parameters = list(adapter.parameters())
     stretch = Stretch(
         work / "motion.safetensors",
