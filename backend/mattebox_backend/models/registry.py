@@ -69,15 +69,13 @@ class ModelRegistry:
             if path.is_dir():
                 return path
             raise UnknownModel(f"There is no model folder at {path}; check the path of the backbone.")
-        for folder in (shipped_folder(), *self._folders):
-            if _is_plain(model) and _is_model(folder / model):
-                return folder / model
-        if model.count("/") == 1 and not model.startswith((".", "/", "~")):
-            return model
-        raise UnknownModel(
-            f"The backbone “{model}” is not known; use one of {self._known()}, the full path of a model "
-            "folder, or a hub id such as owner/name."
-        )
+        place = self._find(model)
+        if place is None:
+            raise UnknownModel(
+                f"The backbone “{model}” is not known; use one of {self._known()}, the full path of a model "
+                "folder, or a hub id such as owner/name."
+            )
+        return place
 
     def load(self, backbone_id: str, device: Device) -> Backbone:
         """The loaded backbone, kept for the next job. Raises UnknownModel and ModelRefused."""
@@ -89,7 +87,7 @@ class ModelRegistry:
             self._unload()
             from mattebox_backend.backbones import load_backbone
 
-            backbone = load_backbone(place, device, self.resolve)
+            backbone = load_backbone(place, device, self._base)
             self._warm = (wanted, backbone)
             return backbone
 
@@ -108,6 +106,21 @@ class ModelRegistry:
                 if _is_model(path):
                     found[path.name] = self._entry(path.name, path)
         return sorted(found.values(), key=lambda entry: entry.id)
+
+    def _find(self, model: str) -> Path | str | None:
+        for folder in (shipped_folder(), *self._folders):
+            if _is_plain(model) and _is_model(folder / model):
+                return folder / model
+        return model if model.count("/") == 1 and not model.startswith((".", "/", "~")) else None
+
+    def _base(self, name: str) -> Path | str:
+        """Where the model lies that another one is built on; what is not known is not listed here, since a
+        list of the models asks for their bases.
+        """
+        place = self._find(name)
+        if place is None:
+            raise UnknownModel(f"The model {name} is not known.")
+        return place
 
     def _unload(self) -> None:
         if self._warm is not None:
@@ -140,7 +153,7 @@ class ModelRegistry:
     def _with_base(self, folder: ModelFolder) -> ModelFolder:
         """The folder with its base; one on the hub is left for when the model is loaded."""
         base = folder.base_name()
-        place = folder.locate(base, self.resolve) if base is not None else None
+        place = folder.locate(base, self._base) if base is not None else None
         return replace(folder, base=ModelFolder(place.name, place)) if isinstance(place, Path) else folder
 
 
