@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -23,6 +22,7 @@ from mattebox_backend.backbones.stable_diffusion import (
     check_family,
     load_weights,
     ready,
+    refusing,
 )
 from mattebox_backend.device import Device
 from mattebox_backend.errors import ModelRefused
@@ -46,7 +46,8 @@ def load_animatediff(folder: ModelFolder, device: Device) -> StableDiffusion:
         _check_fit(folder)
         image = load_weights(folder, "unet", device, UNet2DConditionModel.from_pretrained, "torch_dtype")
         adapter = load_weights(folder, _ADAPTER, device, MotionAdapter.from_pretrained, "torch_dtype")
-        unet = set_in_motion(image, adapter)
+        with refusing(folder, _ADAPTER):
+            unet = set_in_motion(image, adapter)
         components = (*COMPONENTS, _ADAPTER)
     unet = ready(unet, device)
     return StableDiffusion.around(unet, folder, device, components, ClipByClip(unet))
@@ -83,7 +84,8 @@ class ClipByClip(UNetCalling):
     def predict(
         self, unet: Any, latents: torch.Tensor, timestep: int, text: torch.Tensor, layout: CallLayout
     ) -> torch.Tensor:
-        with self._laid_out(layout):
+        self._layout = layout
+        try:
             output: torch.Tensor = unet(
                 latents.transpose(1, 2),
                 timestep,
@@ -91,34 +93,9 @@ class ClipByClip(UNetCalling):
                 cross_attention_kwargs={"layout": layout},
                 return_dict=False,
             )[0]
+        finally:
+            self._layout = None
         return output.transpose(1, 2)
-
-    @contextmanager
-    def saving_memory(self, unet: Any) -> Iterator[None]:
-        unet.enable_gradient_checkpointing(self._computed_again)
-        try:
-            yield
-        finally:
-            unet.disable_gradient_checkpointing()
-
-    def _computed_again(self, module: Callable[..., torch.Tensor], *inputs: object) -> torch.Tensor:
-        """The output of a part of the UNet, which runs again for its gradient, laid out as it was."""
-        layout = self._layout
-
-        def run(*inputs: object) -> torch.Tensor:
-            with self._laid_out(layout):
-                return module(*inputs)
-
-        output: torch.Tensor = checkpoint(run, *inputs, use_reentrant=False)
-        return output
-
-    @contextmanager
-    def _laid_out(self, layout: CallLayout | None) -> Iterator[None]:
-        before, self._layout = self._layout, layout
-        try:
-            yield
-        finally:
-            self._layout = before
 
 
 class MotionModule(nn.Module):
@@ -145,7 +122,8 @@ class MotionModule(nn.Module):
         cross_attention_kwargs: dict[str, Any] | None = None,
     ) -> torch.Tensor:
         """hidden_states: (branches × frames, C, h, w), as diffusers' own takes them."""
-        told = {**(cross_attention_kwargs or {}), "layout": self._layout()}
+        # Bound here, so that what is computed again is laid out as it was, whatever has been called since.
+        told = {"layout": self._layout()}
         inputs = (hidden_states, encoder_hidden_states, timestep, class_labels, num_frames, told)
         if torch.is_grad_enabled() and self.gradient_checkpointing:
             return self._gradient_checkpointing_func(self.module, *inputs)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -29,10 +27,6 @@ class UNetCalling(Protocol):
         """
         ...
 
-    def saving_memory(self, unet: Any) -> AbstractContextManager[None]:
-        """Within the block the UNet computes most of a pass again when a gradient asks for it."""
-        ...
-
 
 class FrameByFrame(UNetCalling):
     """For `UNet2DConditionModel`: frames are pictures of one batch, and only attention joins them."""
@@ -52,11 +46,3 @@ class FrameByFrame(UNetCalling):
             return_dict=False,
         )[0]
         return output.view(*latents.shape[:2], *output.shape[1:])
-
-    @contextmanager
-    def saving_memory(self, unet: Any) -> Iterator[None]:
-        unet.enable_gradient_checkpointing()
-        try:
-            yield
-        finally:
-            unet.disable_gradient_checkpointing()

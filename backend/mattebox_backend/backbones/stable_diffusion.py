@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,9 +88,9 @@ class StableDiffusion:
         transformers_logging.disable_progress_bar()  # a server's log is no place for it
         vae = load_weights(folder, "vae", device, AutoencoderKL.from_pretrained, "torch_dtype")
         text_encoder = load_weights(folder, "text_encoder", device, CLIPTextModel.from_pretrained, "dtype")
-        with _refusing(folder, "tokenizer"):
+        with refusing(folder, "tokenizer"):
             tokenizer = CLIPTokenizer.from_pretrained(folder.place("tokenizer"), local_files_only=True)
-        with _refusing(folder, "scheduler"):
+        with refusing(folder, "scheduler"):
             config = DDIMScheduler.load_config(folder.place("scheduler"), local_files_only=True)
             schedule = NoiseSchedule.of(DDIMScheduler.from_config(config))
         return cls(
@@ -216,9 +216,14 @@ class StableDiffusion:
         )
         return self.schedule.noise(output.float(), latents, timestep)
 
-    def saving_memory(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def saving_memory(self) -> Iterator[None]:
         """See `Backbone.saving_memory`."""
-        return self.calling.saving_memory(self.unet)
+        self.unet.enable_gradient_checkpointing()
+        try:
+            yield
+        finally:
+            self.unet.disable_gradient_checkpointing()
 
     def attention_sites(self) -> tuple[AttentionSite, ...]:
         """See `Backbone.attention_sites`."""
@@ -278,7 +283,7 @@ def load_weights(
     where it is missing or damaged.
     """
     variant = folder.variant(component)
-    with _refusing(folder, component):
+    with refusing(folder, component):
         return load(
             folder.place(component),
             use_safetensors=True,
@@ -297,7 +302,7 @@ def ready(module: Any, device: Device) -> Any:
 
 
 @contextmanager
-def _refusing(folder: ModelFolder, component: str) -> Iterator[None]:
+def refusing(folder: ModelFolder, component: str) -> Iterator[None]:
     """Within the block, whatever a missing or damaged file makes its library raise is `ModelRefused`."""
     try:
         yield

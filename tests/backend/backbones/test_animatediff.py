@@ -389,6 +389,14 @@ def of_another_depth(folder: Path) -> None:
     changed(folder / "motion_adapter" / "config.json", motion_layers_per_block=2)
 
 
+def with_another_middle(folder: Path) -> None:
+    motion = MotionAdapter.from_pretrained(folder / "motion_adapter")
+    settings = {**motion.config, "motion_mid_block_layers_per_block": 2}
+    names = ("block_out_channels", "motion_layers_per_block", "motion_num_attention_heads")
+    names += ("motion_norm_num_groups", "motion_mid_block_layers_per_block")
+    MotionAdapter(**{name: settings[name] for name in names}).save_pretrained(folder / "motion_adapter")
+
+
 def of_another_class(folder: Path) -> None:
     changed(folder / "motion_adapter" / "config.json", _class_name="SparseControlNetModel")
 
@@ -416,6 +424,7 @@ def on_another_family(folder: Path) -> None:
         (truncated, "The motion_adapter of the model motion cannot be loaded"),
         (of_other_channels, "levels have 16, 64 channels, and those of its UNet have 16, 32"),
         (of_another_depth, "levels have 2, 2 layers, and those of its UNet have 1, 1"),
+        (with_another_middle, "The motion_adapter of the model motion cannot be loaded"),
         (of_another_class, "is a SparseControlNetModel; only MotionAdapter is known"),
         (with_a_picture, "takes a picture beside the latents"),
         (without_motion, "has neither a UNetMotionModel nor a motion_adapter folder"),
