@@ -1,7 +1,8 @@
 """Region diffusion: a latent image model that was trained with the mask and the source around it as inputs.
 
-Its folder has a `config.json` that names the Stable Diffusion it grew from, which lies beside it and lends
-its autoencoder, text encoder and schedule; a widened `unet`; and, in `region`, what is learnt beside that.
+Its folder has a `config.json` with its design, a widened `unet`, and, in `region`, what is learnt beside
+that; its `mattebox.json` names the Stable Diffusion that it grew from as its base, which lends autoencoder,
+text encoder and schedule.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, fields, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -64,8 +64,12 @@ class RegionDiffusion:
         """
         config = folder.config(".")
         design = _design(folder, config)
-        lent = _base_folder(folder, config)
-        base = StableDiffusion.load(ModelFolder(str(config["base"]), lent), device)
+        if folder.base is None:
+            raise ModelRefused(
+                f"The model {folder.name} does not name the model that it grew from, whose autoencoder and "
+                "text encoder it needs; fetch it again, mattebox.json too."
+            )
+        base = StableDiffusion.load(folder.base, device)
         channels = int(base.unet.config.in_channels)
         variant = folder.variant("unet")
         try:
@@ -94,6 +98,11 @@ class RegionDiffusion:
         network = network.to(device.torch, device.dtype).eval().requires_grad_(False)
         identity = f"{folder.identity(('unet', 'region'))}/{base.identity}"
         return cls(folder.name, identity, folder.defaults(), base, network)
+
+    @property
+    def frame_limit(self) -> int | None:
+        """See `Backbone.frame_limit`."""
+        return self.base.frame_limit
 
     def working_size(self, width: int, height: int, side: int = 0) -> WorkingSize:
         """See `Backbone.working_size`."""
@@ -152,9 +161,9 @@ class RegionDiffusion:
         self.base.unload()
 
 
-def folder_config(base: str, design: RegionDesign) -> dict[str, object]:
-    """The `config.json` of a model folder. base: the name of the folder beside it that it grew from."""
-    return {"version": 1, "family": FAMILY, "base": base, "design": asdict(design)}
+def folder_config(design: RegionDesign) -> dict[str, object]:
+    """The `config.json` of a model folder."""
+    return {"version": 1, "family": FAMILY, "design": asdict(design)}
 
 
 def _design(folder: ModelFolder, config: dict[str, object]) -> RegionDesign:
@@ -171,14 +180,3 @@ def _design(folder: ModelFolder, config: dict[str, object]) -> RegionDesign:
             "has; fetch the model again."
         )
     return RegionDesign(**{name: bool(value) for name, value in design.items()})
-
-
-def _base_folder(folder: ModelFolder, config: dict[str, object]) -> Path:
-    base = str(config.get("base", ""))
-    place = folder.path.parent / base
-    if not base or Path(base).name != base or not place.is_dir():
-        raise ModelRefused(
-            f"The model {folder.name} grew from {base or 'a model that it does not name'} and needs its "
-            f"autoencoder and text encoder; put that model's folder beside it, at {place}."
-        )
-    return place

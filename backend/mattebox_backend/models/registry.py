@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,14 +17,20 @@ if TYPE_CHECKING:
     from mattebox_backend.device import Device
 
 _INDEX = "model_index.json"
-_LOADABLE = "StableDiffusionPipeline"
-_REGION = "RegionDiffusionPipeline"
+_MARKS = (_INDEX, *(f"{part}/config.json" for part in ("unet", "transformer", "motion_adapter")))
+"""Files of which one at least makes a folder a model."""
+_LOADABLE = {
+    "StableDiffusionPipeline": ("unet", "vae", "text_encoder"),
+    "RegionDiffusionPipeline": ("unet", "region"),
+    "AnimateDiffPipeline": ("unet", "motion_adapter", "vae", "text_encoder"),
+}
+"""The pipelines that can be loaded, with the components that have weights."""
 _FAMILIES = {
-    _LOADABLE: "stable-diffusion",
+    "StableDiffusionPipeline": "stable-diffusion",
     "StableDiffusionInpaintPipeline": "stable-diffusion-inpaint",
     "AnimateDiffPipeline": "animatediff",
     "WanImageToVideoPipeline": "wan-image-to-video",
-    _REGION: "region-diffusion",
+    "RegionDiffusionPipeline": "region-diffusion",
 }
 
 
@@ -66,15 +71,13 @@ class ModelRegistry:
             if path.is_dir():
                 return path
             raise UnknownModel(f"There is no model folder at {path}; check the path of the backbone.")
-        for folder in (shipped_folder(), *self._folders):
-            if _is_plain(model) and _is_model(folder / model):
-                return folder / model
-        if model.count("/") == 1 and not model.startswith((".", "/", "~")):
-            return model
-        raise UnknownModel(
-            f"The backbone “{model}” is not known; use one of {self._known()}, the full path of a model "
-            "folder, or a hub id such as owner/name."
-        )
+        place = self._find(model)
+        if place is None:
+            raise UnknownModel(
+                f"The backbone “{model}” is not known; use one of {self._known()}, the full path of a model "
+                "folder, or a hub id such as owner/name."
+            )
+        return place
 
     def load(self, backbone_id: str, device: Device) -> Backbone:
         """The loaded backbone, kept for the next job. Raises UnknownModel and ModelRefused."""
@@ -86,7 +89,7 @@ class ModelRegistry:
             self._unload()
             from mattebox_backend.backbones import load_backbone
 
-            backbone = load_backbone(place, device)
+            backbone = load_backbone(place, device, self._base)
             self._warm = (wanted, backbone)
             return backbone
 
@@ -103,8 +106,23 @@ class ModelRegistry:
                 continue
             for path in sorted(folder.iterdir()):
                 if _is_model(path):
-                    found[path.name] = _entry(path.name, path)
+                    found[path.name] = self._entry(path.name, path)
         return sorted(found.values(), key=lambda entry: entry.id)
+
+    def _find(self, model: str) -> Path | str | None:
+        for folder in (shipped_folder(), *self._folders):
+            if _is_plain(model) and _is_model(folder / model):
+                return folder / model
+        return model if model.count("/") == 1 and not model.startswith((".", "/", "~")) else None
+
+    def _base(self, name: str) -> Path | str:
+        """Where the model lies that another one is built on; what is not known is not listed here, since a
+        list of the models asks for their bases.
+        """
+        place = self._find(name)
+        if place is None:
+            raise UnknownModel(f"The model {name} is not known.")
+        return place
 
     def _unload(self) -> None:
         if self._warm is not None:
@@ -114,14 +132,31 @@ class ModelRegistry:
     def _known(self) -> str:
         return ", ".join(entry.id for entry in self.entries() if entry.available) or "none that is installed"
 
-    @staticmethod
-    def _cached_hub_models() -> Iterator[ModelEntry]:
+    def _cached_hub_models(self) -> Iterator[ModelEntry]:
         from huggingface_hub.constants import HF_HUB_CACHE
 
         for folder in sorted(Path(HF_HUB_CACHE).glob("models--*--*")):
             snapshots = sorted(folder.glob(f"snapshots/*/{_INDEX}"), key=lambda path: path.stat().st_mtime)
             if snapshots:
-                yield _entry("/".join(folder.name.split("--")[1:]), snapshots[-1].parent)
+                yield self._entry("/".join(folder.name.split("--")[1:]), snapshots[-1].parent)
+
+    def _entry(self, name: str, path: Path) -> ModelEntry:
+        folder, pipeline = ModelFolder(name, path), ""
+        try:
+            pipeline = folder.pipeline()
+            folder = self._with_base(folder)
+            defaults = folder.defaults()
+        except ModelRefused as error:
+            return ModelEntry(name, _FAMILIES.get(pipeline, pipeline), str(path), False, str(error))
+        known = _LOADABLE.get(pipeline)
+        note = f"{pipeline} is not in this version yet" if known is None else _fault(folder, known)
+        return ModelEntry(name, _FAMILIES.get(pipeline, pipeline), str(path), not note, note, defaults)
+
+    def _with_base(self, folder: ModelFolder) -> ModelFolder:
+        """The folder with its base; one on the hub is left for when the model is loaded."""
+        base = folder.base_name()
+        place = folder.locate(base, self._base) if base is not None else None
+        return replace(folder, base=ModelFolder(place.name, place)) if isinstance(place, Path) else folder
 
 
 def shipped_folder() -> Path:
@@ -134,37 +169,18 @@ def _is_plain(model: str) -> bool:
 
 
 def _is_model(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in (_INDEX, "unet/config.json", "transformer/config.json"))
+    return any(
+        (folder / name).is_file()
+        for name in (_INDEX, "unet/config.json", "transformer/config.json", "motion_adapter/config.json")
+    )
 
 
-def _entry(name: str, folder: Path) -> ModelEntry:
-    try:
-        pipeline = _pipeline(folder)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return ModelEntry(name, "", str(folder), False, f"{folder / _INDEX} cannot be read ({error})")
-    family = _FAMILIES.get(pipeline, pipeline)
-    try:
-        defaults = ModelFolder(name, folder).defaults()
-    except ModelRefused as error:
-        return ModelEntry(name, family, str(folder), False, str(error))
-    note = _fault(folder) if pipeline in (_LOADABLE, _REGION) else f"{pipeline} is not in this version yet"
-    return ModelEntry(name, family, str(folder), not note, note, defaults)
-
-
-def _pipeline(folder: Path) -> str:
-    """The name of the diffusers pipeline that the folder was saved from; a guess where it does not say."""
-    index = folder / _INDEX
-    if index.is_file():
-        return str(json.loads(index.read_text(encoding="utf-8"))["_class_name"])
-    return "StableDiffusionPipeline" if (folder / "unet").is_dir() else "transformer"
-
-
-def _fault(folder: Path) -> str:
+def _fault(folder: ModelFolder, components: tuple[str, ...]) -> str:
     """Why a model cannot be loaded, as far as its files say; empty when nothing speaks against it."""
-    for component in ("unet", "transformer", "vae", "text_encoder"):
-        if not (folder / component).is_dir() or any((folder / component).glob("*.safetensors")):
+    for component in components:
+        place = folder.place(component)
+        if not place.is_dir() or any(place.glob("*.safetensors")):
             continue
-        pickled = any((folder / component).glob("*.bin"))
-        what = "only pickled weights, which are never loaded" if pickled else "no weights"
+        what = "only pickled weights, which are never loaded" if any(place.glob("*.bin")) else "no weights"
         return f"{component} has {what}; it needs safetensors"
     return ""

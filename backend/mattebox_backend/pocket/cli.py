@@ -17,6 +17,10 @@ from mattebox_backend.pocket.config import load_config, shipped_config
 from mattebox_backend.pocket.errors import PocketError
 from mattebox_backend.pocket.measure import measure
 from mattebox_backend.pocket.model import load_pocket_sd
+from mattebox_backend.pocket.motion.config import load_motion_config
+from mattebox_backend.pocket.motion.export import load_motion
+from mattebox_backend.pocket.motion.measure import measure_motion
+from mattebox_backend.pocket.motion.run import load_base, train_pocket_motion
 from mattebox_backend.pocket.run import train_pocket_sd
 
 app = typer.Typer(
@@ -80,6 +84,47 @@ def pocket_roi(
         _fail(error)
 
 
+@app.command("pocket-motion")
+def pocket_motion(
+    work: Annotated[
+        Path,
+        typer.Option(help="Folder for checkpoints, progress and samples; a second run goes on from there."),
+    ],
+    export: Annotated[Path, typer.Option(help="Model folder to write when training is done.")],
+    config: Annotated[
+        Path | None, typer.Option(help="TOML with the settings; the one that ships by default.")
+    ] = None,
+    interim: Annotated[Path | None, typer.Option(help="Model folder to rewrite at each checkpoint.")] = None,
+    clips: Annotated[int, typer.Option(min=1, help="Unseen clips to measure on.")] = 40,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = min(8, os.cpu_count() or 1),
+) -> None:
+    """Train pocket-motion: motion modules for a pocket model; measure them and write them."""
+    torch.set_num_threads(threads)
+    try:
+        settings = load_motion_config(config)
+        text = shipped_config("pocket-motion") if config is None else config.read_text(encoding="utf-8")
+        _show(train_pocket_motion(settings, text, work, export, clips, interim))
+    except PocketError as error:
+        _fail(error)
+
+
+@app.command("measure-motion")
+def measure_motion_model(
+    folder: Annotated[Path, typer.Argument(help="Model folder that mattebox-train pocket-motion wrote.")],
+    base: Annotated[str, typer.Option(help="The model that it sets in motion.")] = "pocket-sd",
+    clips: Annotated[int, typer.Option(min=1, help="Unseen clips to measure on.")] = 40,
+    json_file: Annotated[Path | None, typer.Option("--json", help="File for the figures.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = min(8, os.cpu_count() or 1),
+) -> None:
+    """Measure motion modules: the noise that they predict, steadiness, colour and shape."""
+    torch.set_num_threads(threads)
+    try:
+        figures = measure_motion(load_base(base)[0], load_motion(folder), clips)
+    except PocketError as error:
+        _fail(error)
+    _report(figures, json_file)
+
+
 @app.command("measure")
 def measure_model(
     folder: Annotated[Path, typer.Argument(help="Model folder in diffusers' layout.")],
@@ -95,9 +140,7 @@ def measure_model(
         figures = measure(load_pocket_sd(folder), captions, steps=steps, guidance=guidance)
     except PocketError as error:
         _fail(error)
-    _show(figures)
-    if json_file is not None:
-        write_atomically(json_file, (json.dumps(figures.as_dict(), indent=1) + "\n").encode())
+    _report(figures, json_file)
 
 
 @app.command("demo")
@@ -116,11 +159,19 @@ def main() -> None:
     app()
 
 
-class _Figures(Protocol):
+class Figures(Protocol):
+    """What a measurement gives."""
+
     def as_dict(self) -> dict[str, float]: ...
 
 
-def _show(figures: _Figures) -> None:
+def _report(figures: Figures, json_file: Path | None) -> None:
+    _show(figures)
+    if json_file is not None:
+        write_atomically(json_file, (json.dumps(figures.as_dict(), indent=1) + "\n").encode())
+
+
+def _show(figures: Figures) -> None:
     table = Table("figure", "value")
     for name, value in figures.as_dict().items():
         table.add_row(name.replace("_", " "), f"{value:.4g}")

@@ -61,7 +61,8 @@ def connect(network: RegionNetwork) -> tuple[AttentionSite, ...]:
 def export_pocket_roi(folder: Path, network: RegionNetwork, base: str, notes: Mapping[str, str]) -> None:
     """Write `folder` in half precision, whole or not at all; one that stood there before is replaced.
 
-    base: the name of the model folder beside it that lends the rest. notes: files by name.
+    base: the name of the model that lends the rest. notes: files by name; a `mattebox.json` among them is
+    told the base.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}.new")
@@ -73,13 +74,16 @@ def export_pocket_roi(folder: Path, network: RegionNetwork, base: str, notes: Ma
         learnt = {name: value.half().contiguous() for name, value in network.learnt().items()}
         write_atomically(fresh / "region" / WEIGHTS, save(learnt))
         index = {"_class_name": "RegionDiffusionPipeline"}
+        methods = json.loads(notes.get("mattebox.json", '{"version": 1, "methods": {}}'))
         for name, content in (
-            ("config.json", folder_config(base, network.design)),
+            ("config.json", folder_config(network.design)),
             ("model_index.json", index),
+            ("mattebox.json", {**methods, "base": base}),
         ):
             (fresh / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         for name, text in notes.items():
-            (fresh / name).write_text(text, encoding="utf-8")
+            if name != "mattebox.json":
+                (fresh / name).write_text(text, encoding="utf-8")
         if folder.exists():
             folder.replace(old)
         fresh.replace(folder)

@@ -19,7 +19,7 @@ from mattebox_media import ClipReader
 from numpy.typing import NDArray
 
 from mattebox_backend.backbones.inflated import inflate, with_weights
-from mattebox_backend.backbones.protocol import Backbone
+from mattebox_backend.backbones.protocol import Backbone, check_frames
 from mattebox_backend.backbones.stable_diffusion import StableDiffusion
 from mattebox_backend.controls.text_layout import TextLayout, words_of
 from mattebox_backend.device import Device
@@ -90,6 +90,7 @@ class RenderJob:
     def invert(self, denoiser: Denoiser, prompt: str, *, steps: int) -> Trajectory:
         """See `Materials.invert`."""
         clock, monitor = self.clock, self.monitor
+        check_frames(denoiser.backbone, max(map(len, denoiser.windows_over(self.edit.frame_count))))
         grid = denoiser.backbone.schedule.grid(steps)
         key = self._key(denoiser, prompt, grid.timesteps)
         store = TrajectoryStore(self.paths.inversions)
@@ -117,7 +118,7 @@ class RenderJob:
     def tuned(self, denoiser: Denoiser, prompt: str, plan: TuningPlan) -> Denoiser:
         """See `Materials.tuned`."""
         backbone = denoiser.backbone
-        if not isinstance(backbone, StableDiffusion):
+        if not isinstance(backbone, StableDiffusion) or backbone.frame_limit is not None:
             raise InvalidEdit(
                 f"{backbone.name} knows motion and cannot be tuned on one clip; set tuning_steps to 0."
             )

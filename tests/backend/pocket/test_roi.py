@@ -357,7 +357,11 @@ def test_it_is_found_and_loaded_through_the_registry(models: Path) -> None:
     ("spoil", "words"),
     [
         (lambda f: f.joinpath("config.json").write_text("{}"), "reads region-diffusion of version 1"),
-        (lambda f: (f.parent / "pocket-sd").rename(f.parent / "away"), "put that model's folder beside it"),
+        (lambda f: (f / "mattebox.json").unlink(), "does not name the model that it grew from"),
+        (
+            lambda f: (f.parent / "pocket-sd").rename(f.parent / "away"),
+            "is built on pocket-sd, which is not here",
+        ),
         (lambda f: next((f / "region").glob("*")).write_bytes(b"torn"), "fetch the model again"),
         (lambda f: next((f / "unet").glob("*.safetensors")).unlink(), "no weights"),
     ],
