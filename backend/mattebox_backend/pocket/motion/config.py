@@ -22,7 +22,7 @@ class TrainingConfig(Section):
     comes out is the exponential average (``ema``) of the weights.
     """
 
-    steps: int = Field(default=4000, gt=0)
+    steps: int = Field(default=2400, gt=0)
     batch: int = Field(default=2, gt=0)
     optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = Field(default=1e-3, gt=0)

@@ -29,7 +29,6 @@ from mattebox_backend.pocket.sampling import contact_sheet, write_picture
 
 SAMPLE_PROMPTS = (
     "a red star",
-    "a blue circle on a gray background",
     "a green square left of a yellow square",
     "a purple ring and an orange cross on a pink background with noise",
 )
@@ -57,9 +56,9 @@ def train_pocket_motion(
         export_motion(folder, adapter, config.base, notes)
 
     def on_checkpoint(step: int, adapter: MotionAdapter) -> None:
-        _write_samples(work / f"samples-{step:06d}.png", base, adapter)
         if interim is not None:
             write(interim, adapter)
+        _write_samples(work / f"samples-{step:06d}.png", base, adapter)
 
     adapter = train_motion(config, base, data, work, on_checkpoint)
     write(export, adapter)
@@ -83,6 +82,6 @@ def load_base(name: str) -> tuple[PocketSd, str]:
 def _write_samples(path: Path, base: PocketSd, adapter: MotionAdapter) -> None:
     frames = int(adapter.config.motion_max_seq_length)
     unet = moving_unet(base.models.unet, adapter)
-    clips = sample_clips(base, unet, SAMPLE_PROMPTS, frames, seed=1, steps=20)
+    clips = sample_clips(base, unet, SAMPLE_PROMPTS, frames, seed=1, steps=12)
     shown = clips[:, :: max(1, frames // _SHOWN_FRAMES)]
     write_picture(path, contact_sheet(shown.reshape(-1, *shown.shape[2:]), shown.shape[1]))
