@@ -81,7 +81,7 @@ def reference(frame: int = 3, region: str = "man", size: tuple[int, int] = (6, 8
 
 def test_an_unknown_method_is_told_apart() -> None:
     with pytest.raises(UnknownMethod):
-        validate(replace(edit(), method="videodirector"), INFO)
+        validate(replace(edit(), method="mask-lora"), INFO)
 
 
 def test_a_region_that_is_there_in_one_frame_only_is_legal() -> None:

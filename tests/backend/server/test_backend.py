@@ -314,7 +314,7 @@ def test_the_backend_says_what_it_is(client: Client, backend: Backend) -> None:
     methods = {method.id: method for method in client.methods()}
     assert methods["st-modulator"].available
     assert methods["st-modulator"].parameters
-    assert not methods["reatco"].available
+    assert not methods["mask-lora"].available
 
 
 def test_a_model_tells_the_parameters_it_does_best_with(
@@ -358,7 +358,7 @@ def test_a_clip_that_changed_is_not_edited(
     [
         ({"start": 3, "stop": 3}, "no frame"),
         ({"stop": 7}, "beyond the clip, which has 6 frames"),
-        ({"method": "reatco"}, "not in this version yet"),
+        ({"method": "mask-lora"}, "not in this version yet"),
     ],
 )
 def test_a_bad_edit_is_refused_before_it_is_queued(

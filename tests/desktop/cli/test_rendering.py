@@ -156,7 +156,7 @@ def add_sound(silent: Path, loud: Path) -> None:
         ("steps = 1", "steps = 0", "steps"),
         ("backbone", 'backbone = "no-such-model"  #', "no-such-model"),
         ('prompt = "a red circle"\nsource', f'prompt = "{"red circle and " * 40}"\nsource', "prompt"),
-        ("range =", 'method = "reatco"\nrange =', "reatco"),
+        ("range =", 'method = "mask-lora"\nrange =', "mask-lora"),
     ],
     ids=[
         "unknown parameter",
