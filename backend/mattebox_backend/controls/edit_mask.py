@@ -50,6 +50,14 @@ class EditMask(Control):
             )
         return self._current
 
+    def kept(self, step: Step) -> torch.Tensor:
+        """How much of the edit's latents a blend keeps at a step: `M^(1/N)`, of N steps, like `current`.
+
+        A blend is repeated at every step and multiplies up. With M itself next to nothing of an edit would be
+        left wherever a mask is soft; so M is what is kept after all steps. Where M is 0 or 1, so is this.
+        """
+        return self.current ** (1 / step.of)
+
     def prepare(self, run: Run) -> None:
         self._run = run
         device = run.backbone.device

@@ -17,8 +17,8 @@ class InvariantRegion(Control):
 
     At the last step that is the clean source itself (the slip of noise that stays behind in the background
     comes from taking the level that the step started at). ε is drawn once from the edit's seed, so that the
-    background runs along one line of noise. mask: M; it has to come before among the controls. Without one a
-    cell is free where the regions cover any of it.
+    background runs along one line of noise. mask: M, as a blend keeps it (`EditMask.kept`); it has to
+    come before among the controls. Without one a cell is free where the regions cover any of it.
     """
 
     def __init__(self, mask: EditMask | None = None) -> None:
@@ -41,7 +41,7 @@ class InvariantRegion(Control):
         alpha = self._run.grid.alphas[level] if level > 0 else 1.0
         source = math.sqrt(alpha) * self._clean + math.sqrt(1 - alpha) * self._noise
         if self._mask is not None:
-            return torch.lerp(source, latents, self._mask.current)
+            return torch.lerp(source, latents, self._mask.kept(step))
         return torch.where(self._free, latents, source)
 
     def close(self) -> None:

@@ -13,8 +13,9 @@ from mattebox_backend.diffusion.control import Control, Run, Step
 class LatentBlend(Control):
     """`z ← M·z + (1 − M)·z*` after every step, with `z*` the inverted latents of the level the step led to.
 
-    At the last step that level is the clean source itself. mask: M; it has to come before among the controls.
-    Without one a cell is free where the regions cover any of it; everything else is the source's.
+    At the last step that level is the clean source itself. mask: M, as a blend keeps it (`EditMask.kept`); it
+    has to come before among the controls. Without one a cell is free where the regions cover any of it;
+    everything else is the source's.
     """
 
     def __init__(self, mask: EditMask | None = None) -> None:
@@ -32,7 +33,7 @@ class LatentBlend(Control):
             raise RuntimeError("LatentBlend.after_step needs prepare() first.")
         source = self._run.trajectory.level(step.level - 1, self._run.backbone.device)
         if self._mask is not None:
-            return torch.lerp(source, latents, self._mask.current)
+            return torch.lerp(source, latents, self._mask.kept(step))
         return torch.where(self._free, latents, source)
 
     def close(self) -> None:

@@ -129,12 +129,22 @@ def test_a_soft_blend_mixes_by_the_mask_and_ends_exact_where_it_is_zero(
         source = sharp[1]  # the regions do not show in frame 1
         assert torch.equal(found[1], source)
         outside = (area_coverage(region().masks, 8, 6)[0] == 0)[None].repeat(4, 0)
-        m = mask.current[0].expand(4, -1, -1)[outside].double()
+        m = mask.current[0].expand(4, -1, -1)[outside].double() ** (1 / 6)
         expected = m * given[0][outside].double() + (1 - m) * sharp[0][outside].double()
         torch.testing.assert_close(found[0][outside].double(), expected, atol=1e-5, rtol=1e-5)
     untouched = (mask.current == 0).expand_as(clean)
     assert untouched.any()
     assert torch.equal(found[untouched], clean[untouched])
+
+
+def test_what_a_blend_keeps_at_every_step_multiplies_up_to_the_mask(mask_of: Any) -> None:
+    mask, run = mask_of(MaskShape(smoothing=1.0))
+    source, edited = torch.zeros(2, 4, 8, 6), noise(2)
+    blended = edited
+    for step in steps_of(run.grid, 8, 6):
+        blended = torch.lerp(source, blended, mask.kept(step))
+    torch.testing.assert_close(blended, mask.current * edited, atol=1e-5, rtol=1e-5)
+    assert torch.equal(mask.kept(step) == 0, mask.current == 0)
 
 
 def reference_evolution(
