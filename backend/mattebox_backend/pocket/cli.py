@@ -12,8 +12,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from mattebox_backend.models.registry import shipped_folder
 from mattebox_backend.pocket.checkpoint import write_atomically
 from mattebox_backend.pocket.config import load_config, shipped_config
+from mattebox_backend.pocket.controlnet.config import load_config as load_controlnet_config
+from mattebox_backend.pocket.controlnet.measure import ControlNetFigures
+from mattebox_backend.pocket.controlnet.run import train_pocket_controlnet
 from mattebox_backend.pocket.errors import PocketError
 from mattebox_backend.pocket.measure import ModelFigures, measure
 from mattebox_backend.pocket.model import load_pocket_sd
@@ -44,6 +48,32 @@ def pocket_sd(
         settings = load_config(config)
         text = shipped_config() if config is None else config.read_text(encoding="utf-8")
         _show(train_pocket_sd(settings, text, work, export, captions, interim))
+    except PocketError as error:
+        _fail(error)
+
+
+@app.command("pocket-controlnet")
+def pocket_controlnet(
+    work: Annotated[
+        Path,
+        typer.Option(help="Folder for checkpoints, progress and samples; a second run goes on from there."),
+    ],
+    export: Annotated[Path, typer.Option(help="Model folder to write when training is done.")],
+    base: Annotated[
+        Path | None, typer.Option(help="Folder of the pocket-sd to train for; the one that ships by default.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML with the settings; the one that ships by default.")
+    ] = None,
+    scenes: Annotated[int, typer.Option(min=1, help="Unseen scenes to measure on.")] = 200,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = min(8, os.cpu_count() or 1),
+) -> None:
+    """Train pocket-controlnet, which makes pocket-sd draw along edges; measure it and write it."""
+    torch.set_num_threads(threads)
+    try:
+        settings, text = load_controlnet_config(config)
+        folder = base or shipped_folder() / "pocket-sd"
+        _show(train_pocket_controlnet(settings, text, folder, work, export, scenes))
     except PocketError as error:
         _fail(error)
 
@@ -84,7 +114,7 @@ def main() -> None:
     app()
 
 
-def _show(figures: ModelFigures) -> None:
+def _show(figures: ModelFigures | ControlNetFigures) -> None:
     table = Table("figure", "value")
     for name, value in figures.as_dict().items():
         table.add_row(name.replace("_", " "), f"{value:.4g}")

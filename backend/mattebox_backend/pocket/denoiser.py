@@ -156,11 +156,11 @@ class _Training:
             rng = np.random.default_rng((config.seed, 2, before + step))
             generator = step_generator(config.seed, 2, before + step)
             latents, tokens = _batch(self.data, settings, self.empty, rng)
-            levels = _stratified(settings.batch, len(signal), generator)
+            levels = stratified(settings.batch, len(signal), generator)
             noise = draw_noise(latents.shape, settings.offset_noise, generator)
             kept = signal[levels].view(-1, 1, 1, 1)
             noisy = kept.sqrt() * latents + (1 - kept).sqrt() * noise
-            rate = phase.learning_rate * _rate(step, settings.warmup, phase.steps)
+            rate = phase.learning_rate * rate_share(step, settings.warmup, phase.steps)
             for group in (group for optimizer in optimizers for group in optimizer.param_groups):
                 group["lr"] = rate
             with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
@@ -212,7 +212,7 @@ def _batch(
     return latents, tokens
 
 
-def _stratified(batch: int, levels: int, generator: torch.Generator) -> Tensor:
+def stratified(batch: int, levels: int, generator: torch.Generator) -> Tensor:
     """One noise level out of each of ``batch`` equally likely parts of the schedule: less variance than
     independent draws.
     """
@@ -220,7 +220,8 @@ def _stratified(batch: int, levels: int, generator: torch.Generator) -> Tensor:
     return (place * levels).long().clamp(max=levels - 1)  # rounding may have reached the end
 
 
-def _rate(step: int, warmup: int, steps: int) -> float:
+def rate_share(step: int, warmup: int, steps: int) -> float:
+    """The share of the learning rate that a step gets: it rises over the warm-up, and falls to 0."""
     return min(1.0, (step + 1) / max(1, warmup)) * max(0.0, 1 - step / steps)
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 import copy
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -35,13 +36,22 @@ def export_pocket_sd(
         feature_extractor=None,
         requires_safety_checker=False,
     )
+    with fresh_folder(folder) as fresh:
+        pipeline.save_pretrained(fresh, safe_serialization=True)
+        for name, text in notes.items():
+            (fresh / name).write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def fresh_folder(folder: Path) -> Iterator[Path]:
+    """A path for the block to write a folder at, which takes the place of ``folder`` when the block ends
+    well.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}.new")
     old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
     try:
-        pipeline.save_pretrained(fresh, safe_serialization=True)
-        for name, text in notes.items():
-            (fresh / name).write_text(text, encoding="utf-8")
+        yield fresh
         if folder.exists():
             folder.replace(old)
         fresh.replace(folder)

@@ -46,7 +46,7 @@ def train_pocket_sd(
     tokenizer = build_tokenizer(config.text.length)
     vae = train_vae(config, work)
     data = latent_set(config, vae, tokenizer, work)
-    commit, offset = _commit(), config.denoiser.offset_noise
+    commit, offset = commit_of_code(), config.denoiser.offset_noise
     notes = {"training.toml": config_text, "mattebox.json": method_defaults()}
 
     def on_checkpoint(step: int, models: TextToLatent) -> None:
@@ -78,7 +78,7 @@ def _write_samples(path: Path, model: PocketSd) -> None:
     write_atomically(path, encoded.tobytes())
 
 
-def _commit() -> str:
+def commit_of_code() -> str:
     """The commit of the code that trains, or "unknown" outside a checkout."""
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
     try:

@@ -9,7 +9,7 @@ from mattebox_backend.pocket.config import Phase, PocketSdConfig, load_config
 from mattebox_backend.pocket.dataset import LatentSet, latent_set
 from mattebox_backend.pocket.denoiser import (
     TextToLatent,
-    _stratified,
+    stratified,
     draw_noise,
     min_snr_weight,
     train_denoiser,
@@ -129,7 +129,7 @@ def test_an_averaged_phase_whose_checkpoint_is_gone_is_named(
 
 def test_every_batch_has_a_noise_level_out_of_each_part_of_the_schedule() -> None:
     generator = torch.Generator().manual_seed(1)
-    drawn = torch.stack([_stratified(10, 1000, generator) for _ in range(500)])
+    drawn = torch.stack([stratified(10, 1000, generator) for _ in range(500)])
     assert torch.equal(drawn // 100, torch.arange(10).expand(500, 10))
     assert drawn.min() == 0
     assert drawn.max() == 999
