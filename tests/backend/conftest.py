@@ -110,6 +110,24 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_controlnet(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a ControlNet for the tiny model, whose layers have all been moved off zero."""
+    import torch
+    from diffusers import ControlNetModel, UNet2DConditionModel
+
+    torch.manual_seed(11)
+    unet = UNet2DConditionModel.from_pretrained(tiny_model / "unet")
+    controlnet = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(4, 4, 8, 8))
+    with torch.no_grad():
+        for parameter in controlnet.parameters():
+            if not parameter.any():
+                parameter.normal_(0, 0.2)
+    folder = tmp_path_factory.mktemp("controlnets") / "tiny-controlnet"
+    controlnet.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def _loaded(tiny_model: Path) -> Backbone:
     from mattebox_backend.backbones import load_backbone
     from mattebox_backend.device import Device

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeGuard
@@ -16,7 +16,11 @@ from mattebox_backend.errors import ModelRefused, UnknownModel
 _SAMPLED_FROM_BYTES = 64 << 20
 _SAMPLES = 16
 _SAMPLE_BYTES = 1 << 20
-_HUB_PATTERNS = ["*.json", "*.txt", "*/*.json", "*/*.txt", "*/*.safetensors"]
+
+PIPELINE_FILES = ("*.json", "*.txt", "*/*.json", "*/*.txt", "*/*.safetensors")
+"""A pipeline: one folder per component. Single files beside them hold the same weights once more."""
+NETWORK_FILES = ("config.json", "diffusion_pytorch_model*.safetensors")
+"""One network alone."""
 
 ParameterValue = bool | int | float | str
 
@@ -29,8 +33,11 @@ class ModelFolder:
     path: Path
 
     @classmethod
-    def open(cls, model: Path | str) -> ModelFolder:
-        """The folder at a path, or of a hub repository (fetched where it is not in the local hub cache)."""
+    def open(cls, model: Path | str, files: Sequence[str] = PIPELINE_FILES) -> ModelFolder:
+        """The folder at a path, or of a hub repository (fetched where it is not in the local hub cache).
+
+        files: patterns of what is fetched.
+        """
         path = Path(model)
         if path.is_dir():
             return cls(path.name, path)
@@ -38,11 +45,11 @@ class ModelFolder:
             raise UnknownModel(
                 f"There is no model folder at {model}; give a folder in diffusers layout or a hub id."
             )
-        return cls(str(model), _fetch(str(model)))
+        return cls(str(model), _fetch(str(model), list(files)))
 
     def config(self, component: str, file: str = "config.json") -> dict[str, object]:
         """A component's configuration, as it stands in the folder."""
-        return _read_json(self.path / component / file)
+        return _read_json(self.path / component / file, self.name)
 
     def defaults(self) -> dict[str, dict[str, ParameterValue]]:
         """The parameters per method that this model does best with: its `mattebox.json`, empty without
@@ -51,7 +58,7 @@ class ModelFolder:
         file = self.path / "mattebox.json"
         if not file.exists():
             return {}
-        content = _read_json(file)
+        content = _read_json(file, self.name)
         methods = content.get("methods")
         if content.get("version") != 1 or not _are_defaults(methods):
             raise ModelRefused(
@@ -71,8 +78,9 @@ class ModelFolder:
                 file.name for file in folder.glob("*.ckpt")
             )
             if pickled:
+                what = component or "weights"
                 raise ModelRefused(
-                    f"The model {self.name} holds its {component} as {pickled[0]}, a pickle that could run "
+                    f"The model {self.name} holds its {what} as {pickled[0]}, a pickle that could run "
                     "any code; convert it to safetensors."
                 )
             raise ModelRefused(
@@ -81,7 +89,8 @@ class ModelFolder:
         return "fp16" if all(".fp16" in name for name in names) else None
 
     def identity(self, components: tuple[str, ...]) -> str:
-        """SHA-256 (hex) of the configurations and weights of some components.
+        """SHA-256 (hex) of the configurations and weights of some components (empty: what lies in the folder
+        itself).
 
         Files beyond 64 MiB count with their header, their size and 16 MiB spread over them: reading 4 GB
         takes longer than the edit that waits for it, and any training changes every part of a file.
@@ -115,13 +124,11 @@ def _content(file: Path) -> Iterator[bytes]:
             yield stream.read(_SAMPLE_BYTES)
 
 
-def _read_json(file: Path) -> dict[str, object]:
+def _read_json(file: Path, model: str) -> dict[str, object]:
     try:
         content = json.loads(file.read_text("utf-8"))
     except FileNotFoundError:
-        raise ModelRefused(
-            f"{file} is missing: {file.parent.parent.name} is no complete model in diffusers layout."
-        ) from None
+        raise ModelRefused(f"{file} is missing: {model} is no complete model in diffusers layout.") from None
     except (OSError, ValueError) as error:
         raise ModelRefused(f"{file} cannot be read ({error}); fetch the model again.") from error
     if not isinstance(content, dict):
@@ -129,18 +136,18 @@ def _read_json(file: Path) -> dict[str, object]:
     return content
 
 
-def _fetch(repository: str) -> Path:
+def _fetch(repository: str, patterns: list[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(repository, allow_patterns=_HUB_PATTERNS, local_files_only=True))
+        return Path(snapshot_download(repository, allow_patterns=patterns, local_files_only=True))
     except HFValidationError as error:
         raise UnknownModel(f"{repository!r} is neither a folder nor a hub id like owner/name.") from error
     except LocalEntryNotFoundError:
         pass  # not on this machine yet
     try:
-        return Path(snapshot_download(repository, allow_patterns=_HUB_PATTERNS))
+        return Path(snapshot_download(repository, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise UnknownModel(
             f"The model {repository} is not on this machine and cannot be fetched ({type(error).__name__}); "

@@ -37,6 +37,11 @@ _ACTIVATIONS_PER_CHANNEL = 24
 included.
 """
 
+Residuals = Callable[[torch.Tensor, int, torch.Tensor, range], Mapping[str, Any]]
+"""Latents (B, F, C, h, w), timestep, text (B, L, C) or (B, F, L, C) and frames of one pass → the UNet's
+arguments that say what is added to its skip connections and its middle.
+"""
+
 
 @dataclass(slots=True, eq=False)
 class StableDiffusion:
@@ -67,9 +72,9 @@ class StableDiffusion:
         """
         _check_family(folder)
         transformers_logging.disable_progress_bar()  # a server's log is no place for it
-        unet = _load(folder, "unet", device, UNet2DConditionModel.from_pretrained, "torch_dtype")
-        vae = _load(folder, "vae", device, AutoencoderKL.from_pretrained, "torch_dtype")
-        text_encoder = _load(folder, "text_encoder", device, CLIPTextModel.from_pretrained, "dtype")
+        unet = load_module(folder, "unet", device, UNet2DConditionModel.from_pretrained, "torch_dtype")
+        vae = load_module(folder, "vae", device, AutoencoderKL.from_pretrained, "torch_dtype")
+        text_encoder = load_module(folder, "text_encoder", device, CLIPTextModel.from_pretrained, "dtype")
         with _refusing(folder, "tokenizer"):
             tokenizer = CLIPTokenizer.from_pretrained(folder.path / "tokenizer", local_files_only=True)
         with _refusing(folder, "scheduler"):
@@ -152,9 +157,12 @@ class StableDiffusion:
         *,
         frames: range | None = None,
         reach: Reach = Reach.ALL,
+        residuals: Residuals | None = None,
     ) -> torch.Tensor:
         """See `Backbone.predict`. The branches run one after the other where memory would not hold them
         together.
+
+        residuals: asked for what to add within the UNet, once per pass of it.
         """
         frames = frames or range(latents.shape[1])
         if len(branches) > 1 and not self.switchboard.couples_branches and not self._fits(latents):
@@ -168,18 +176,21 @@ class StableDiffusion:
                         branches[one],
                         frames=frames,
                         reach=reach,
+                        residuals=residuals,
                     )
                     for one in one_by_one
                 ]
             )
         size = (latents.shape[-2], latents.shape[-1])
         layout = CallLayout(tuple(branches), frames, size, reach)
+        added = {} if residuals is None else residuals(latents, timestep, text, frames)
         output = self.unet(
             latents.flatten(0, 1).to(self.device.torch, self.device.dtype),
             timestep,
             encoder_hidden_states=text.flatten(0, -3).to(self.device.dtype),
             cross_attention_kwargs={"layout": layout},
             return_dict=False,
+            **added,
         )[0]
         output = output.float().view(latents.shape)
         return self.schedule.noise(output, latents, timestep)
@@ -242,10 +253,12 @@ def _check_family(folder: ModelFolder) -> None:
         )
 
 
-def _load(
+def load_module(
     folder: ModelFolder, component: str, device: Device, load: Callable[..., Any], dtype_name: str
 ) -> Any:
-    """One component, from safetensors and nothing else, ready to run."""
+    """One component, from safetensors and nothing else, ready to run; an empty name stands for what lies in
+    the folder itself.
+    """
     variant = folder.variant(component)
     with _refusing(folder, component):
         module = load(
@@ -269,7 +282,8 @@ def _refusing(folder: ModelFolder, component: str) -> Iterator[None]:
     except (OSError, ValueError, TypeError, RuntimeError, KeyError, SafetensorError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelRefused(
-            f"The {component} of the model {folder.name} cannot be loaded ({reason}); fetch the model again."
+            f"The {component or 'network'} of the model {folder.name} cannot be loaded ({reason}); fetch the "
+            "model again."
         ) from error
 
 
