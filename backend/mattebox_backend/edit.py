@@ -70,7 +70,8 @@ class Edit:
 
     clip: where the source lies. clip_hash: its content hash. start, stop: frames of the clip, half open.
     backbone: "pocket-sd", a model folder or a hub id. params: the method's parameters that differ from its
-    defaults.
+    defaults. condition_pictures: (F, H, W, 3) uint8 RGB at the clip's size, what a ControlNet is to read of
+    each frame of the range (depth, poses, …); None: no such pictures.
     """
 
     clip: Path
@@ -85,6 +86,12 @@ class Edit:
     regions: tuple[Region, ...]
     references: tuple[Reference, ...]
     params: Mapping[str, bool | int | float | str]
+    condition_pictures: NDArray[np.uint8] | None = None
+
+    def __post_init__(self) -> None:
+        if self.condition_pictures is not None:
+            layout = "(frames, height, width, 3)"
+            _require_pixels(self.condition_pictures, ndim=4, what="The condition pictures", layout=layout)
 
     @property
     def frame_count(self) -> int:
@@ -116,6 +123,9 @@ class Edit:
         for reference in self.references:
             yield f"{reference.frame}:{reference.region}".encode()
             yield from _pixels(reference.image)
+        if self.condition_pictures is not None:
+            yield b"condition pictures"
+            yield from _pixels(self.condition_pictures)
         for name in sorted(self.params):
             value = self.params[name]
             yield f"{name}:{type(value).__name__}:{value!r}".encode()

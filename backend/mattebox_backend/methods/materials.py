@@ -7,8 +7,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from mattebox_backend.backbones.controlnet import ControlNet
 from mattebox_backend.backbones.protocol import Backbone
 from mattebox_backend.diffusion.control import Control
 from mattebox_backend.diffusion.denoiser import Denoiser
@@ -38,6 +41,19 @@ class Materials(Protocol):
     @property
     def source_prompt(self) -> str:
         """What the source shows."""
+        ...
+
+    @property
+    def condition_pictures(self) -> NDArray[np.uint8] | None:
+        """The edit's condition pictures, (F, H, W, 3) uint8 RGB at the size that the backbone works at."""
+        ...
+
+    def frames(self) -> NDArray[np.uint8]:
+        """The source, (F, H, W, 3) uint8 RGB at the size that the backbone works at."""
+        ...
+
+    def controlnet(self, name: str) -> ControlNet:
+        """The ControlNet of a name, loaded."""
         ...
 
     def invert(self, denoiser: Denoiser, prompt: str, *, steps: int) -> Trajectory:

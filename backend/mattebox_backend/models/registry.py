@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -14,6 +14,7 @@ from mattebox_backend.backbones.folder import ModelFolder, ParameterValue
 from mattebox_backend.errors import ModelRefused, UnknownModel
 
 if TYPE_CHECKING:
+    from mattebox_backend.backbones.controlnet import ControlNet
     from mattebox_backend.backbones.protocol import Backbone
     from mattebox_backend.device import Device
 
@@ -45,13 +46,14 @@ class ModelRegistry:
     """Models by id: a shipped one, one in the user's model folders, a path, or a hub id (owner/name).
 
     folders: the user's, searched in order after the shipped models. One backbone is kept loaded; asking for
-    another frees it first.
+    another frees it first, and the ControlNet that is kept beside it.
     """
 
     def __init__(self, folders: Sequence[Path] = ()) -> None:
         self._folders = tuple(folders)
         self._lock = threading.Lock()
         self._warm: tuple[tuple[str, Device], Backbone] | None = None
+        self._warm_controlnet: tuple[tuple[str, Device], ControlNet] | None = None
 
     def resolve(self, model: str) -> Path | str:
         """The folder of a model, or its hub id unchanged. Raises UnknownModel."""
@@ -59,20 +61,11 @@ class ModelRegistry:
             raise UnknownModel(
                 f"The edit names no backbone; use one of {self._known()}, a model folder or a hub id."
             )
-        path = Path(model).expanduser()
-        if path.is_absolute():
-            if path.is_dir():
-                return path
-            raise UnknownModel(f"There is no model folder at {path}; check the path of the backbone.")
-        for folder in (shipped_folder(), *self._folders):
-            if _is_plain(model) and _is_model(folder / model):
-                return folder / model
-        if model.count("/") == 1 and not model.startswith((".", "/", "~")):
-            return model
-        raise UnknownModel(
-            f"The backbone “{model}” is not known; use one of {self._known()}, the full path of a model "
-            "folder, or a hub id such as owner/name."
-        )
+        return self._find("backbone", model, _is_model, self._known)
+
+    def resolve_controlnet(self, name: str) -> Path | str:
+        """The folder of a ControlNet, or its hub id unchanged. Raises UnknownModel."""
+        return self._find("ControlNet", name, _is_controlnet, self._known_controlnets)
 
     def load(self, backbone_id: str, device: Device) -> Backbone:
         """The loaded backbone, kept for the next job. Raises UnknownModel and ModelRefused."""
@@ -88,8 +81,22 @@ class ModelRegistry:
             self._warm = (wanted, backbone)
             return backbone
 
+    def load_controlnet(self, name: str, device: Device) -> ControlNet:
+        """The loaded ControlNet, kept for the next job. Raises UnknownModel and ModelRefused."""
+        place = self.resolve_controlnet(name)
+        wanted = (str(place), device)
+        with self._lock:
+            if self._warm_controlnet is not None and self._warm_controlnet[0] == wanted:
+                return self._warm_controlnet[1]
+            self._unload_controlnet()
+            from mattebox_backend.backbones.controlnet import open_controlnet
+
+            controlnet = open_controlnet(place, device)
+            self._warm_controlnet = (wanted, controlnet)
+            return controlnet
+
     def unload(self) -> None:
-        """Frees the loaded backbone."""
+        """Frees the loaded backbone and ControlNet."""
         with self._lock:
             self._unload()
 
@@ -105,12 +112,42 @@ class ModelRegistry:
         return sorted(found.values(), key=lambda entry: entry.id)
 
     def _unload(self) -> None:
+        self._unload_controlnet()
         if self._warm is not None:
             self._warm[1].unload()
             self._warm = None
 
+    def _unload_controlnet(self) -> None:
+        if self._warm_controlnet is not None:
+            self._warm_controlnet[1].unload()
+            self._warm_controlnet = None
+
+    def _find(
+        self, what: str, name: str, fits: Callable[[Path], bool], known: Callable[[], str]
+    ) -> Path | str:
+        """The folder of a model that `fits`, or a hub id; what: the word for it in an error."""
+        path = Path(name).expanduser()
+        if path.is_absolute():
+            if path.is_dir():
+                return path
+            raise UnknownModel(f"There is no model folder at {path}; check the path of the {what}.")
+        for folder in (shipped_folder(), *self._folders):
+            if _is_plain(name) and fits(folder / name):
+                return folder / name
+        if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+            return name
+        raise UnknownModel(
+            f"The {what} “{name}” is not known; use one of {known()}, the full path of a model folder, or a "
+            "hub id such as owner/name."
+        )
+
     def _known(self) -> str:
         return ", ".join(entry.id for entry in self.entries() if entry.available) or "none that is installed"
+
+    def _known_controlnets(self) -> str:
+        folders = [folder for folder in (shipped_folder(), *self._folders) if folder.is_dir()]
+        names = {path.name for folder in folders for path in folder.iterdir() if _is_controlnet(path)}
+        return ", ".join(sorted(names)) or "none that is installed"
 
     @staticmethod
     def _cached_hub_models() -> Iterator[ModelEntry]:
@@ -133,6 +170,14 @@ def _is_plain(model: str) -> bool:
 
 def _is_model(folder: Path) -> bool:
     return any((folder / name).is_file() for name in (_INDEX, "unet/config.json", "transformer/config.json"))
+
+
+def _is_controlnet(folder: Path) -> bool:
+    try:
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("_class_name") == "ControlNetModel"
 
 
 def _entry(name: str, folder: Path) -> ModelEntry:

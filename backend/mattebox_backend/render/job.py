@@ -18,6 +18,7 @@ import torch
 from mattebox_media import ClipReader
 from numpy.typing import NDArray
 
+from mattebox_backend.backbones.controlnet import ControlNet
 from mattebox_backend.backbones.inflated import inflate, with_weights
 from mattebox_backend.backbones.protocol import Backbone, WorkingSize
 from mattebox_backend.backbones.stable_diffusion import StableDiffusion
@@ -33,7 +34,7 @@ from mattebox_backend.diffusion.tuning import TunedWeights, TuningPlan, tune
 from mattebox_backend.edit import Edit
 from mattebox_backend.errors import InvalidEdit
 from mattebox_backend.masks import RegionStack
-from mattebox_backend.render.stages import RenderMonitor, RenderPaths, Stage, StageClock
+from mattebox_backend.render.stages import BackboneSource, RenderMonitor, RenderPaths, Stage, StageClock
 
 _FRAMES_AT_ONCE = 8
 _PREVIEWS = 5
@@ -45,6 +46,7 @@ class RenderJob:
     """What a method's recipe works with (`methods.materials.Materials`), on real files and a real model."""
 
     edit: Edit
+    models: BackboneSource
     device: Device
     paths: RenderPaths
     monitor: RenderMonitor
@@ -69,6 +71,24 @@ class RenderJob:
     def size(self) -> WorkingSize:
         """The size that the backbone works at."""
         return self.backbone.working_size(self.reader.info.width, self.reader.info.height, self.params.size)
+
+    @property
+    def condition_pictures(self) -> NDArray[np.uint8] | None:
+        """See `Materials.condition_pictures`."""
+        given = self.edit.condition_pictures
+        return None if given is None else np.stack([_to_working_size(frame, self.size) for frame in given])
+
+    def frames(self) -> NDArray[np.uint8]:
+        """See `Materials.frames`."""
+        edit = self.edit
+        with self.clock.running(Stage.DECODE):
+            frames = self.reader.frames(edit.start, edit.stop)
+            return np.stack([_to_working_size(frame, self.size) for frame in frames])
+
+    def controlnet(self, name: str) -> ControlNet:
+        """See `Materials.controlnet`."""
+        with self.clock.running(Stage.LOAD):
+            return self.models.load_controlnet(name, self.device)
 
     def invert(self, denoiser: Denoiser, prompt: str, *, steps: int) -> Trajectory:
         """See `Materials.invert`."""
@@ -136,16 +156,16 @@ class RenderJob:
         generator = torch.Generator().manual_seed(self.edit.seed % 2**63)
         run = Run(denoiser, grid, self.regions, start, generator)
         file = self.paths.checkpoint / "sample.npz"
-        checkpoint = StateFile(file, self._sampling_key(), grid.steps)
+        checkpoint = StateFile(file, self._sampling_key(denoiser), grid.steps)
         self.monitor.progress(Stage.SAMPLE, 0, grid.steps)
         with self.clock.running(Stage.SAMPLE):
             return sample(run, text, controls, checkpoint, self._watch)
 
-    def _sampling_key(self) -> str:
+    def _sampling_key(self, denoiser: Denoiser) -> str:
         """All that decides the course of sampling: a state of any other run must not be taken up."""
         content = {
             "edit": self.edit.content_hash(),
-            "backbone": self.backbone.identity,
+            "backbone": denoiser.backbone.identity,
             "params": dataclasses.asdict(self.params),
             "device": self.device.name,
             "precision": self.device.precision,

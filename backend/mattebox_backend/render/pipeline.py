@@ -61,6 +61,7 @@ class Pipeline:
             self.monitor.progress(Stage.MASKS, 1, 1)
             job = RenderJob(
                 self.edit,
+                self.models,
                 self.device,
                 self.paths,
                 self.monitor,

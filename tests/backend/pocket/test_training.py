@@ -9,9 +9,9 @@ from mattebox_backend.pocket.config import Phase, PocketSdConfig, load_config
 from mattebox_backend.pocket.dataset import LatentSet, latent_set
 from mattebox_backend.pocket.denoiser import (
     TextToLatent,
-    stratified,
     draw_noise,
     min_snr_weight,
+    stratified,
     train_denoiser,
 )
 from mattebox_backend.pocket.errors import InvalidConfig, UnusableCheckpoint
