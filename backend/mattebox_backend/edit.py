@@ -71,7 +71,8 @@ class Edit:
     clip: where the source lies. clip_hash: its content hash. start, stop: frames of the clip, half open.
     backbone: "pocket-sd", a model folder or a hub id. params: the method's parameters that differ from its
     defaults. condition_pictures: (F, H, W, 3) uint8 RGB at the clip's size, what a ControlNet is to read of
-    each frame of the range (depth, poses, …); None: no such pictures.
+    each frame of the range (depth, poses, …); None: no such pictures. inspect: keep what attention and
+    controls did; it changes no bit of the result.
     """
 
     clip: Path
@@ -87,6 +88,7 @@ class Edit:
     references: tuple[Reference, ...]
     params: Mapping[str, bool | int | float | str]
     condition_pictures: NDArray[np.uint8] | None = None
+    inspect: bool = False
 
     def __post_init__(self) -> None:
         if self.condition_pictures is not None:
@@ -98,7 +100,9 @@ class Edit:
         return self.stop - self.start
 
     def content_hash(self) -> str:
-        """SHA-256 (hex) of all that changes the result: neither of the clip's path nor of colours."""
+        """SHA-256 (hex) of all that changes the result: neither the clip's path nor colours, nor whether it
+        is inspected.
+        """
         digest = hashlib.sha256(b"mattebox-edit-1")
         for part in self._parts():
             digest.update(len(part).to_bytes(8, "little"))

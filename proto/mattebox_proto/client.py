@@ -254,6 +254,15 @@ class Client:
         request = jobs_pb2.ReadTakeRequest(take=take, start=start, stop=stop)
         return self._frames(lambda: self._jobs.ReadTake(request, timeout=_STREAM), "reading a take")
 
+    def inspect(self, take: str) -> Iterator[jobs_pb2.InspectionMap]:
+        """Yields what attention and controls did while a take was made, map by map."""
+        with self._errors("inspecting a take", _STREAM):
+            stream = self._jobs.Inspect(jobs_pb2.InspectRequest(take=take), timeout=_STREAM)
+            try:
+                yield from stream
+            finally:
+                stream.cancel()
+
     def _frames(
         self, call: Callable[[], Stream[media_pb2.FrameChunk]], doing: str
     ) -> Iterator[tuple[int, Frame]]:

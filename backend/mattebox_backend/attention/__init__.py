@@ -13,7 +13,7 @@ from mattebox_backend.attention.sites import (
     SiteKind,
 )
 from mattebox_backend.attention.switchboard import Switchboard
-from mattebox_backend.attention.terms import AttentionMaps, LowRankBias, RowExtremes, Term
+from mattebox_backend.attention.terms import AttentionMaps, LowRankBias, Projections, RowExtremes, Term
 
 __all__ = [
     "AttentionCall",
@@ -22,6 +22,7 @@ __all__ = [
     "AttentionSite",
     "CallLayout",
     "LowRankBias",
+    "Projections",
     "Reach",
     "RowExtremes",
     "SiteKind",

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch.nn.functional import one_hot, pad, scaled_dot_product_attention
 
-from mattebox_backend.attention.terms import AttentionMaps, LowRankBias, RowExtremes, Term
+from mattebox_backend.attention.terms import AttentionMaps, LowRankBias, Projections, RowExtremes, Term
 
 _CACHE_BLOCK_BYTES = 4 << 20
 """On a CPU a block of logits should stay in the last-level cache: it is made, and read twice."""
@@ -23,7 +23,13 @@ _GPU_BLOCK_BYTES = 256 << 20
 def attend(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, terms: Sequence[Term] = ()
 ) -> torch.Tensor:
-    """Attention under `terms`, applied to the logits in order, by the cheapest kernel that they allow."""
+    """Attention under `terms`, applied in order (projections before all else), by the cheapest kernel that
+    they allow.
+    """
+    for term in terms:
+        if isinstance(term, Projections):
+            query, key, value = term.edit(query, key, value)
+    terms = [term for term in terms if not isinstance(term, Projections)]
     if not terms:
         return scaled_dot_product_attention(query, key, value)
     query = query / math.sqrt(query.shape[-1])
@@ -45,15 +51,13 @@ def _fused(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch
     return scaled_dot_product_attention(query, key, value, scale=1.0)[..., :depth]
 
 
-def _fold(
-    query: torch.Tensor, key: torch.Tensor, term: LowRankBias | RowExtremes | AttentionMaps
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _fold(query: torch.Tensor, key: torch.Tensor, term: Term) -> tuple[torch.Tensor, torch.Tensor]:
     """Lengthen queries and keys so that their products are the logits after `term`."""
     if isinstance(term, LowRankBias):
         return _lengthen(query, key, term.query, term.key)
     if isinstance(term, RowExtremes):
         return _fold_row_extremes(query, key, term)
-    raise TypeError("Attention maps cannot be folded into queries and keys.")
+    raise TypeError(f"{type(term).__name__} cannot be folded into queries and keys.")
 
 
 def _fold_row_extremes(
@@ -129,7 +133,7 @@ def _blocked(
         block = slice(start, min(start + step, rows))
         logits = (query[..., block, :] @ columns).float()
         for term in terms:
-            if not isinstance(term, AttentionMaps):
+            if isinstance(term, LowRankBias | RowExtremes):
                 logits = _modulate(logits, term, block)
         maps = logits.softmax(-1)
         for term in terms:

@@ -1,4 +1,4 @@
-"""What can be done to the logits and the maps of one attention call.
+"""What can be done to the projections, the logits and the maps of one attention call.
 
 Logits are `s = q·kᵀ/√d`. Two of the terms are *low-rank*: they can be folded into longer query and key
 vectors, so that any fused kernel computes them exactly, at memory that grows with the number of tokens and
@@ -60,4 +60,17 @@ class AttentionMaps:
     edit: Callable[[torch.Tensor, slice], torch.Tensor]
 
 
-Term = LowRankBias | RowExtremes | AttentionMaps
+@dataclass(frozen=True, slots=True, eq=False)
+class Projections:
+    """Read or replace queries, keys and values before anything is computed with them.
+
+    edit: takes query (branches, heads, N, d), key and value (branches, heads, K, d), gives the three to use;
+    it may give more keys than it took, and terms that come after it see those.
+    """
+
+    edit: Callable[
+        [torch.Tensor, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+    ]
+
+
+Term = LowRankBias | RowExtremes | AttentionMaps | Projections

@@ -8,6 +8,7 @@ gradient with respect to the latents. A graph exists only while an update is com
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -56,6 +57,7 @@ class ReAttention(Control):
         self._run: Run | None = None
         self._sites: tuple[AttentionSite, ...] = ()
         self._inside = torch.empty(0)
+        self._moved: torch.Tensor | None = None
 
     def prepare(self, run: Run) -> None:
         self._run = run
@@ -63,9 +65,17 @@ class ReAttention(Control):
         self._inside = word_masks(run, self._text, self._sites[0].grid(*run.latent_size))
 
     def close(self) -> None:
-        self._run = None
+        self._run = self._moved = None
+
+    def shows(self) -> Mapping[str, torch.Tensor]:
+        return {"re-attention": self._moved} if self._moved is not None else {}
 
     def before_step(self, latents: torch.Tensor, step: Step) -> torch.Tensor:
+        moved = self._move(latents, step)
+        self._moved = (moved - latents).square().sum(1).sqrt()
+        return moved
+
+    def _move(self, latents: torch.Tensor, step: Step) -> torch.Tensor:
         schedule = self._schedule
         threshold = self._threshold(step)
         rate = schedule.step_size * math.sqrt(1 - 0.5 * step.index / max(1, step.of - 1))
@@ -89,23 +99,16 @@ class ReAttention(Control):
         return max(reached, default=None)
 
     def _descent(self, latents: torch.Tensor, step: Step) -> tuple[torch.Tensor, torch.Tensor]:
-        """The response of every word inside its region, (words,), and ∇L with respect to the latents.
+        """The response of every word inside its region, (words,), and ∇L with respect to the latents."""
+        responses: list[torch.Tensor] = []
 
-        The clip is taken window by window, so that the graph never spans more frames than a prediction does;
-        where windows overlap, gradients are averaged as predictions are.
-        """
-        run = self._prepared
-        windows = run.denoiser.windows_over(run.frames)
-        gradient = torch.zeros_like(latents)
-        counts = torch.zeros(run.frames, 1, 1, 1, device=latents.device)
-        responses = []
-        for window in windows:
-            of_window = slice(window.start, window.stop)
-            found, inside = self._window_descent(latents[of_window], step, window)
-            gradient[of_window] += found
-            counts[of_window] += 1
+        def of_window(of_frames: torch.Tensor, window: range) -> torch.Tensor:
+            gradient, inside = self._window_descent(of_frames, step, window)
             responses.append(inside)
-        return torch.stack(responses).mean(0), gradient / counts
+            return gradient
+
+        gradient = self._prepared.denoiser.gradient(latents, of_window)
+        return torch.stack(responses).mean(0), gradient
 
     def _window_descent(
         self, latents: torch.Tensor, step: Step, window: range

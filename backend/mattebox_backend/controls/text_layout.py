@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from mattebox_backend.backbones.protocol import Backbone
+from mattebox_backend.diffusion.inspection import InspectedWord
 from mattebox_backend.edit import Region
 from mattebox_backend.errors import InvalidEdit
 
@@ -50,7 +51,7 @@ def lay_out_text(
     Raises `InvalidEdit` for words that are not in the prompt and for a prompt that is too long.
     """
     for region in regions:
-        if not region.words and not _places(backbone, prompt, region.prompt):
+        if not region.words and not places_of(backbone, prompt, region.prompt):
             prompt = f"{prompt}, {region.prompt}" if prompt.strip() else region.prompt
     text = backbone.embed(prompt)
     states = text.states.clone()
@@ -58,7 +59,7 @@ def lay_out_text(
     for region in regions:
         positions: set[int] = set()
         for phrase in region.words or (region.prompt,):
-            places = _places(backbone, prompt, phrase)
+            places = places_of(backbone, prompt, phrase)
             if not places:
                 raise InvalidEdit(
                     f"The words {phrase!r} of region {region.name!r} are not in the prompt {prompt!r}; "
@@ -75,16 +76,36 @@ def lay_out_text(
     return TextLayout(prompt, states, tuple(words), specials)
 
 
+def words_of(backbone: Backbone, text: TextLayout, regions: Sequence[Region]) -> tuple[InspectedWord, ...]:
+    """The words of the prompt as they are written, with the positions of their tokens and the region that
+    they belong to. A prompt that is not cut at its spaces is given token by token.
+    """
+    first = next((n for n in range(text.length) if n not in text.specials), text.length)
+    pieces = text.prompt.split()
+    counts = [len(backbone.tokens(piece)) for piece in pieces]
+    total = text.length - len(text.specials)
+    if sum(counts) != total:
+        pieces, counts = [f"token {n + 1}" for n in range(total)], [1] * total
+    found = []
+    for piece, count in zip(pieces, counts, strict=True):
+        positions = tuple(range(first, first + count))
+        owners = [r.name for r, words in zip(regions, text.words, strict=True) if set(positions) & set(words)]
+        if positions:
+            found.append(InspectedWord(piece, positions, owners[0] if owners else ""))
+        first += count
+    return tuple(found)
+
+
 def _encode_alone(backbone: Backbone, region_prompt: str, phrase: str, count: int) -> torch.Tensor:
     """States (count, C) of a phrase of a region's prompt, read without the rest of the global prompt."""
-    inside = [place for place in _places(backbone, region_prompt, phrase) if len(place) >= count]
+    inside = [place for place in places_of(backbone, region_prompt, phrase) if len(place) >= count]
     alone = backbone.embed(region_prompt if inside else phrase)
     tokens = inside[0] if inside else range(len(alone.words))
     # An article that only one of the two has: the phrase's own last words are what counts.
     return alone.states[[alone.first + index for index in tokens][-count:]]
 
 
-def _places(backbone: Backbone, prompt: str, phrase: str) -> list[range]:
+def places_of(backbone: Backbone, prompt: str, phrase: str) -> list[range]:
     """Where a phrase stands in a prompt: ranges of token indices, without overlaps."""
     haystack = backbone.tokens(prompt)
     for candidate in (phrase, _without_article(phrase)):

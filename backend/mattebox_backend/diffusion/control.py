@@ -80,6 +80,17 @@ class Branch:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Question:
+    """What a step asks the backbone. latents: (B, F, C, h, w). text: (B, L, C), or (B, F, L, C). branches:
+    the B names.
+    """
+
+    latents: torch.Tensor
+    text: torch.Tensor
+    branches: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
     """Predicted noise of a step: per branch that the step asked for, and the one to follow, all (F, C, h, w)
     float32.
@@ -121,6 +132,12 @@ class Control(Protocol):
     def after_step(self, latents: torch.Tensor, step: Step) -> torch.Tensor:
         """Latents at the level that the step led to, `step.level − 1`."""
         return latents
+
+    def shows(self) -> Mapping[str, torch.Tensor]:
+        """What the control did in the step that just ended, for whoever inspects the run: by name (F, h, w)
+        of any size, float.
+        """
+        return {}
 
     def close(self) -> None:
         """Leave the backbone as it was found; also called when `prepare` failed or never ran."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -55,31 +55,47 @@ class Denoiser:
 
         text: (B, L, C), or (B, F, L, C) where every frame has its own.
         """
-        windows = self.windows_over(latents.shape[1])
-        if len(windows) == 1:
-            return self._predict(latents, timestep, text, branches, windows[0])
+        if len(self.windows_over(latents.shape[1])) == 1:
+            ((_, noise),) = self.by_window(latents, timestep, text, branches)
+            return noise
         total = torch.zeros_like(latents, dtype=torch.float32)
         counts = torch.zeros(latents.shape[1], device=latents.device)
-        for window in windows:
-            of_window = slice(window.start, window.stop)
-            total[:, of_window] += self._predict(latents, timestep, text, branches, window)
-            counts[of_window] += 1
+        for window, noise in self.by_window(latents, timestep, text, branches):
+            frames = slice(window.start, window.stop)
+            total[:, frames] += noise
+            counts[frames] += 1
         return total / counts.view(1, -1, 1, 1, 1)
 
-    def _predict(
-        self,
-        latents: torch.Tensor,
-        timestep: int,
-        text: torch.Tensor,
-        branches: Sequence[str],
-        window: range,
+    def by_window(
+        self, latents: torch.Tensor, timestep: int, text: torch.Tensor, branches: Sequence[str]
+    ) -> Iterator[tuple[range, torch.Tensor]]:
+        """Window after window, its frames and the noise (B, f, C, h, w) that was predicted in them."""
+        for window in self.windows_over(latents.shape[1]):
+            frames = slice(window.start, window.stop)
+            yield (
+                window,
+                self.backbone.predict(
+                    latents[:, frames],
+                    timestep,
+                    text[:, frames] if text.ndim == 4 else text,
+                    branches,
+                    frames=window,
+                    reach=self.reach,
+                ),
+            )
+
+    def gradient(
+        self, latents: torch.Tensor, of_window: Callable[[torch.Tensor, range], torch.Tensor]
     ) -> torch.Tensor:
-        of_window = slice(window.start, window.stop)
-        return self.backbone.predict(
-            latents[:, of_window],
-            timestep,
-            text[:, of_window] if text.ndim == 4 else text,
-            branches,
-            frames=window,
-            reach=self.reach,
-        )
+        """A gradient with respect to latents (F, C, h, w) that is taken window by window, so that no graph
+        spans more frames than a prediction does; where windows overlap it is averaged, as predictions are.
+
+        of_window: gives the gradient (f, C, h, w) for the latents of a window's frames.
+        """
+        total = torch.zeros_like(latents)
+        counts = torch.zeros(len(latents), 1, 1, 1, device=latents.device)
+        for window in self.windows_over(len(latents)):
+            frames = slice(window.start, window.stop)
+            total[frames] += of_window(latents[frames], window)
+            counts[frames] += 1
+        return total / counts

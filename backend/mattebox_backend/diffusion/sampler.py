@@ -8,7 +8,8 @@ from typing import Protocol
 
 import torch
 
-from mattebox_backend.diffusion.control import EDIT_BRANCH, Branch, Control, Prediction, Run, Step
+from mattebox_backend.diffusion.control import EDIT_BRANCH, Branch, Control, Prediction, Question, Run, Step
+from mattebox_backend.diffusion.inspection import Inspector
 from mattebox_backend.diffusion.schedule import Grid, felt_log_snr, reference_time
 
 
@@ -41,11 +42,17 @@ Watcher = Callable[[Step, torch.Tensor], None]
 
 @torch.no_grad()
 def sample(
-    run: Run, text: torch.Tensor, controls: Sequence[Control], checkpoint: SamplerCheckpoint, watch: Watcher
+    run: Run,
+    text: torch.Tensor,
+    controls: Sequence[Control],
+    checkpoint: SamplerCheckpoint,
+    watch: Watcher,
+    inspector: Inspector | None = None,
 ) -> torch.Tensor:
     """Sample from the inverted latents of the noisiest level under the edit's text (L, C) and `controls`.
 
-    Returns clean latents (F, C, h, w) float32. The backbone is left as it was found, whatever happens.
+    Returns clean latents (F, C, h, w) float32. The backbone is left as it was found, whatever happens. The
+    inspector changes no bit of them.
     """
     try:
         edit = Branch(EDIT_BRANCH, text)
@@ -59,7 +66,7 @@ def sample(
             latents, done = state.latents.to(run.backbone.device.torch), state.done
             run.generator.set_state(state.generator)
         for step in steps_of(run.grid, *run.latent_size)[done:]:
-            latents, clean = _advance(run, branches, controls, latents, step)
+            latents, clean = _advance(run, branches, controls, latents, step, inspector)
             checkpoint.keep(SamplerState(step.index + 1, latents, run.generator.get_state()))
             watch(step, clean)
         return latents
@@ -79,39 +86,40 @@ def steps_of(grid: Grid, latent_height: int, latent_width: int) -> tuple[Step, .
 
 
 def _advance(
-    run: Run, branches: Sequence[Branch], controls: Sequence[Control], latents: torch.Tensor, step: Step
+    run: Run,
+    branches: Sequence[Branch],
+    controls: Sequence[Control],
+    latents: torch.Tensor,
+    step: Step,
+    inspector: Inspector | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The latents after one step, and the clean latents that its prediction implies."""
     for control in controls:
         latents = control.before_step(latents, step)
-    noise = _predict(run, branches, controls, latents, step)
-    direction = noise
+    question = _question(branches, latents, step)
+    noises = run.denoiser.predict(question.latents, step.timestep, question.text, question.branches)
+    by_name = dict(zip(question.branches, noises, strict=True))
+    prediction = Prediction(by_name, by_name[EDIT_BRANCH])
+    for control in controls:
+        prediction = replace(prediction, noise=control.guide(prediction, step))
+    noise = direction = prediction.noise
     for control in controls:
         direction = control.direct(direction, step)
     clean = run.grid.clean(latents, noise, step.level)
     latents = run.grid.move(latents, noise, step.level, step.level - 1, direction)
     for control in controls:
         latents = control.after_step(latents, step)
+    if inspector is not None and inspector.wants(step):
+        inspector.look(run, question, step, controls)
     return latents, clean
 
 
-def _predict(
-    run: Run, branches: Sequence[Branch], controls: Sequence[Control], latents: torch.Tensor, step: Step
-) -> torch.Tensor:
-    """The noise to follow from `latents` at a step: every branch in one call, then the controls' choice."""
-    branches = [branch for branch in branches if branch.wanted is None or branch.wanted(step)]
-    inputs = [latents if branch.latents is None else branch.latents(step) for branch in branches]
-    texts = [
-        branch.text if isinstance(branch.text, torch.Tensor) else branch.text(step) for branch in branches
-    ]
-    noises = run.denoiser.predict(
-        torch.stack(inputs), step.timestep, stack_texts(texts), [branch.name for branch in branches]
-    )
-    by_name = {branch.name: noise for branch, noise in zip(branches, noises, strict=True)}
-    prediction = Prediction(by_name, by_name[EDIT_BRANCH])
-    for control in controls:
-        prediction = replace(prediction, noise=control.guide(prediction, step))
-    return prediction.noise
+def _question(branches: Sequence[Branch], latents: torch.Tensor, step: Step) -> Question:
+    """What a step asks the backbone: every branch that it wants, in one call."""
+    wanted = [branch for branch in branches if branch.wanted is None or branch.wanted(step)]
+    inputs = [latents if branch.latents is None else branch.latents(step) for branch in wanted]
+    texts = [branch.text if isinstance(branch.text, torch.Tensor) else branch.text(step) for branch in wanted]
+    return Question(torch.stack(inputs), stack_texts(texts), tuple(branch.name for branch in wanted))
 
 
 def stack_texts(texts: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -28,6 +28,7 @@ def save_edit(folder: Path, edit: Edit) -> None:
             _save_reference(folder, number, reference) for number, reference in enumerate(edit.references)
         ],
         params=dict(edit.params),
+        inspect=edit.inspect,
     )
     save(file, folder / "edit.toml")
 

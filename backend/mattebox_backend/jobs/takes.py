@@ -4,6 +4,7 @@ takes/<id>/take.mkv      the frames, lossless (FFV1, RGB)
 takes/<id>/edit.toml     the edit that made it, with masks/<region>/*.png and references/*.png beside it:
                          `mattebox edit` renders it again
 takes/<id>/report.json   what was measured
+takes/<id>/inspection/   what attention and controls did, where the edit asked for it
 takes/<id>/take.json     clip, range, size, rate, when, and the edit as a message without pixels
 """
 
@@ -101,6 +102,11 @@ class TakeShelf:
         except FileNotFoundError as error:
             raise NotFound(f"The take “{take}” has no report; it may have been deleted.") from error
 
+    def inspection(self, take: str) -> Path:
+        """The folder of what an inspected run did; it may not be there. Raises NotFound for no take."""
+        self.get(take)
+        return self._path(take) / "inspection"
+
     def delete(self, take: str) -> None:
         """Raises NotFound."""
         path = self._path(take)
@@ -154,6 +160,11 @@ class Draft:
                 yield frame
 
         write_clip(self._folder / "take.mkv", counted(), fps=fps, times=times)
+
+    def add_inspection(self, folder: Path) -> None:
+        """Takes over what an inspected run left in a folder, if there is one."""
+        if folder.is_dir():
+            shutil.copytree(folder, self._folder / "inspection")
 
     def commit(self, take: Take, edit: Edit, report: Mapping[str, Any]) -> None:
         """Adds what belongs to the frames, and gives the folder its name in one step."""

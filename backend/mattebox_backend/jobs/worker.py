@@ -177,6 +177,7 @@ class Worker(threading.Thread):
                 write=lambda frames: _store_frames(draft, edit, clip, frames),
             )
             _require_all_frames(draft, edit)
+            draft.add_inspection(self._storage.checkpoint(job.id) / "inspection")
             draft.commit(_take(job, edit, clip, message), edit, {**report, "take": job.id})
         if report.get("inversion_cached") or job.resumes:
             return  # what was skipped would count as quick

@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 
 from mattebox_backend.backbones.controlnet import ControlNet
 from mattebox_backend.backbones.protocol import Backbone
+from mattebox_backend.controls.text_layout import TextLayout
 from mattebox_backend.diffusion.control import Control
 from mattebox_backend.diffusion.denoiser import Denoiser
+from mattebox_backend.diffusion.pivotal import Conditional, PivotalPlan
+from mattebox_backend.diffusion.pivots import Pivots
 from mattebox_backend.diffusion.trajectory import Trajectory
 from mattebox_backend.diffusion.tuning import TuningPlan
 from mattebox_backend.masks import RegionStack
@@ -66,10 +69,31 @@ class Materials(Protocol):
         """
         ...
 
+    def pivots(
+        self,
+        denoiser: Denoiser,
+        trajectory: Trajectory,
+        empty: str,
+        plan: PivotalPlan,
+        conditional: Conditional,
+        identity: str,
+    ) -> Pivots:
+        """The pivotal inversion along a trajectory of the source under its prompt, from the cache where it
+        has been done before. empty: the prompt whose embedding is fitted; identity: all that `conditional`
+        depends on beside clip, source prompt and backbone.
+        """
+        ...
+
     def sample(
-        self, denoiser: Denoiser, text: torch.Tensor, start: Trajectory, controls: Sequence[Control]
+        self,
+        denoiser: Denoiser,
+        words: TextLayout,
+        start: Trajectory,
+        controls: Sequence[Control],
+        *,
+        regions: RegionStack | None = None,
     ) -> torch.Tensor:
-        """Clean latents (F, C, h, w), sampled over the trajectory's grid under text states (L, C) and
-        controls.
+        """Clean latents (F, C, h, w), sampled over the trajectory's grid under the edit's prompt, as it was
+        laid out, and controls. regions: what the controls see instead of the edit's own.
         """
         ...

@@ -32,7 +32,8 @@ def reatco(materials: Materials, p: ReAtCoParameters) -> torch.Tensor:
     words = lay_out_text(
         materials.backbone, materials.prompt, materials.regions.regions, words_alone=p.words_alone
     )
-    readable_sites(materials.backbone, p.map_reduction)  # rather refused now than after the inversion
+    if p.reattention:
+        readable_sites(materials.backbone, p.map_reduction)  # rather refused now than after the inversion
     under_condition = conditioning(materials, p)
     schedule = ReAttentionSchedule(
         step_size=p.step_size,
@@ -55,4 +56,4 @@ def reatco(materials: Materials, p: ReAtCoParameters) -> torch.Tensor:
         denoiser = materials.tuned(denoiser, materials.source_prompt, plan)
     denoiser = under_condition(denoiser)
     source = materials.invert(denoiser, materials.source_prompt, steps=p.steps)
-    return materials.sample(denoiser, words.states, source, controls)
+    return materials.sample(denoiser, words, source, controls)

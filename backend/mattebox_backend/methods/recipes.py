@@ -11,8 +11,9 @@ import torch
 from mattebox_backend.methods.materials import Materials
 from mattebox_backend.methods.reatco import reatco
 from mattebox_backend.methods.st_modulator import st_modulator
+from mattebox_backend.methods.videodirector import videodirector
 
 RECIPES: Mapping[str, Callable[[Materials, Any], torch.Tensor]] = MappingProxyType(
-    {"st-modulator": st_modulator, "reatco": reatco}
+    {"st-modulator": st_modulator, "reatco": reatco, "videodirector": videodirector}
 )
 """By method name: materials and parsed parameters → clean latents (F, C, h, w)."""

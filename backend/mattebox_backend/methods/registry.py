@@ -12,6 +12,7 @@ from mattebox_backend.errors import UnknownMethod
 from mattebox_backend.methods.parameters import Parameter, ParameterValue, describe, parse
 from mattebox_backend.methods.reatco_parameters import ReAtCoParameters
 from mattebox_backend.methods.st_modulator_parameters import StModulatorParameters
+from mattebox_backend.methods.videodirector_parameters import VideoDirectorParameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +61,24 @@ _REATCO = MethodDescription(
     parameters=describe(ReAtCoParameters),
 )
 
+_VIDEODIRECTOR = MethodDescription(
+    "videodirector",
+    "VideoDirector",
+    "Edits beside a reconstruction of the source that lends its attention; made for text-to-video models.",
+    available=True,
+    parameters=describe(VideoDirectorParameters),
+)
+
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
         _ST_MODULATOR.name: Method(_ST_MODULATOR, StModulatorParameters),
         _REATCO.name: Method(_REATCO, ReAtCoParameters),
+        _VIDEODIRECTOR.name: Method(_VIDEODIRECTOR, VideoDirectorParameters),
     }
 )
 """The methods of this version, by name."""
 
 _PLANNED = (
-    MethodDescription(
-        "videodirector",
-        "VideoDirector",
-        "Edits with a text-to-video model, from a pivotal inversion of the source.",
-        available=False,
-    ),
     MethodDescription(
         "mask-lora",
         "Mask-aware LoRA",

@@ -53,4 +53,4 @@ def st_modulator(materials: Materials, p: StModulatorParameters) -> torch.Tensor
     under_condition = conditioning(materials, p)
     denoiser = under_condition(Denoiser(materials.backbone, Reach.ALL if p.full_frame else Reach.OWN))
     source = materials.invert(denoiser, materials.source_prompt, steps=p.steps)
-    return materials.sample(denoiser, words.states, source, controls)
+    return materials.sample(denoiser, words, source, controls)

@@ -23,11 +23,15 @@ from mattebox_backend.backbones.inflated import inflate, with_weights
 from mattebox_backend.backbones.protocol import Backbone, WorkingSize
 from mattebox_backend.backbones.stable_diffusion import StableDiffusion
 from mattebox_backend.controls.composite import Frame
+from mattebox_backend.controls.text_layout import TextLayout, words_of
 from mattebox_backend.device import Device
 from mattebox_backend.diffusion.checkpoint import StateFile
 from mattebox_backend.diffusion.control import Control, Run, Step
 from mattebox_backend.diffusion.denoiser import Denoiser
+from mattebox_backend.diffusion.inspection import Inspector
 from mattebox_backend.diffusion.inversion import invert
+from mattebox_backend.diffusion.pivotal import Conditional, PivotalPlan, find_pivots
+from mattebox_backend.diffusion.pivots import Pivots, PivotStore
 from mattebox_backend.diffusion.sampler import sample
 from mattebox_backend.diffusion.trajectory import Trajectory, TrajectoryKey, TrajectoryStore
 from mattebox_backend.diffusion.tuning import TunedWeights, TuningPlan, tune
@@ -35,6 +39,9 @@ from mattebox_backend.edit import Edit
 from mattebox_backend.errors import InvalidEdit
 from mattebox_backend.masks import RegionStack
 from mattebox_backend.render.stages import BackboneSource, RenderMonitor, RenderPaths, Stage, StageClock
+
+INSPECTION = "inspection"
+"""The folder, in a job's checkpoint and in its take, of what an inspected run did."""
 
 _FRAMES_AT_ONCE = 8
 _PREVIEWS = 5
@@ -148,18 +155,66 @@ class RenderJob:
             self.monitor.progress(Stage.TUNE, plan.steps, plan.steps)
         return dataclasses.replace(denoiser, backbone=with_weights(model, weights, digest))
 
+    def pivots(
+        self,
+        denoiser: Denoiser,
+        trajectory: Trajectory,
+        empty: str,
+        plan: PivotalPlan,
+        conditional: Conditional,
+        identity: str,
+    ) -> Pivots:
+        """See `Materials.pivots`."""
+        backbone, steps = denoiser.backbone, len(trajectory.latents) - 1
+        grid = backbone.schedule.grid(steps)
+        clip = dataclasses.asdict(self._key(denoiser, self.source_prompt, grid.timesteps))
+        found_by = {"pivots": 1, **clip, **dataclasses.asdict(plan), "empty": empty, "guidance": identity}
+        digest = hashlib.sha256(json.dumps(found_by, sort_keys=True).encode()).hexdigest()
+        store = PivotStore(self.paths.inversions)
+        found = store.find(digest, steps)
+        if found is not None:
+            self.monitor.log("The pivotal inversion of this clip is taken from the cache.")
+            self.monitor.progress(Stage.TUNE, steps, steps)
+            return found
+        self.monitor.progress(Stage.TUNE, 0, steps)
+        with self.clock.running(Stage.TUNE):
+            return find_pivots(
+                denoiser,
+                grid,
+                trajectory,
+                backbone.embed(empty).states,
+                plan,
+                conditional,
+                store,
+                digest,
+                self.paths.checkpoint,
+                lambda step, of: self.monitor.progress(Stage.TUNE, step, of),
+            )
+
     def sample(
-        self, denoiser: Denoiser, text: torch.Tensor, start: Trajectory, controls: Sequence[Control]
+        self,
+        denoiser: Denoiser,
+        words: TextLayout,
+        start: Trajectory,
+        controls: Sequence[Control],
+        *,
+        regions: RegionStack | None = None,
     ) -> torch.Tensor:
         """See `Materials.sample`."""
         grid = denoiser.backbone.schedule.grid(len(start.latents) - 1)
         generator = torch.Generator().manual_seed(self.edit.seed % 2**63)
-        run = Run(denoiser, grid, self.regions, start, generator)
+        run = Run(denoiser, grid, regions or self.regions, start, generator)
         file = self.paths.checkpoint / "sample.npz"
         checkpoint = StateFile(file, self._sampling_key(denoiser), grid.steps)
         self.monitor.progress(Stage.SAMPLE, 0, grid.steps)
         with self.clock.running(Stage.SAMPLE):
-            return sample(run, text, controls, checkpoint, self._watch)
+            return sample(run, words.states, controls, checkpoint, self._watch, self._inspector(words))
+
+    def _inspector(self, words: TextLayout) -> Inspector | None:
+        if not self.edit.inspect:
+            return None
+        named = words_of(self.backbone, words, self.regions.regions)
+        return Inspector(self.paths.checkpoint / INSPECTION, named)
 
     def _sampling_key(self, denoiser: Denoiser) -> str:
         """All that decides the course of sampling: a state of any other run must not be taken up."""

@@ -20,6 +20,7 @@ from mattebox_backend.models.registry import ModelRegistry
 from mattebox_backend.server.wire import (
     edit_of,
     event_message,
+    inspection_messages,
     job_message,
     pack_edit,
     states_of,
@@ -139,6 +140,20 @@ class JobsServicer(jobs_pb2_grpc.JobsServicer):
                 if not context.is_active():
                     return
                 yield chunk
+
+    def Inspect(
+        self, request: jobs_pb2.InspectRequest, context: grpc.ServicerContext
+    ) -> Iterator[jobs_pb2.InspectionMap]:
+        folder = self._takes.inspection(request.take)
+        if not folder.is_dir():
+            raise NotFound(
+                f"Nothing was kept of how the take “{request.take}” was made; render its edit again with "
+                "inspect = true."
+            )
+        for message in inspection_messages(folder):
+            if not context.is_active():
+                return
+            yield message
 
     def _message(self, take: Take) -> jobs_pb2.Take:
         try:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from google.protobuf import json_format
@@ -14,13 +16,17 @@ from mattebox_proto.codecs.frames import decode_image, encode_image
 from mattebox_proto.codecs.masks import decode_track
 from mattebox_proto.codecs.params import decode_params
 from mattebox_proto.mattebox.v1 import clips_pb2, edit_pb2, jobs_pb2, media_pb2
+from numpy.typing import NDArray
 
 from mattebox_backend.edit import Edit, MaskMode, Reference, Region
-from mattebox_backend.errors import InvalidEdit, TooLarge
+from mattebox_backend.errors import InvalidEdit, NotFound, TooLarge
 from mattebox_backend.jobs.clips import OpenedClip
 from mattebox_backend.jobs.previews import Preview
 from mattebox_backend.jobs.takes import Take
 from mattebox_backend.jobs.values import Event, Job, JobState, LogLine, Progress, StateChange
+
+if TYPE_CHECKING:
+    from mattebox_backend.diffusion.inspection import Look
 
 _MODES = {
     edit_pb2.MASK_MODE_UNSPECIFIED: MaskMode.TIGHT,
@@ -74,6 +80,7 @@ def edit_of(message: edit_pb2.Edit, clip: OpenedClip, *, mask_limit: int) -> Edi
         regions=tuple(_region(region, clip, frames) for region in message.regions),
         references=tuple(_reference(reference, clip) for reference in message.references),
         params=decode_params(message.params),
+        inspect=message.inspect,
     )
 
 
@@ -164,6 +171,48 @@ def take_message(take: Take, *, path: str, report: str) -> jobs_pb2.Take:
         report_json=report,
         edit=json_format.ParseDict(dict(take.edit), edit_pb2.Edit(), ignore_unknown_fields=True),
         clip_path=take.clip_path,
+    )
+
+
+def inspection_messages(folder: Path) -> Iterator[jobs_pb2.InspectionMap]:
+    """Every map that an inspected run left in a folder, step by step. Raises NotFound where it is damaged."""
+    from mattebox_backend.diffusion.inspection import read_inspection  # loads torch
+
+    try:
+        words, looks = read_inspection(folder)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise NotFound(
+            f"What was kept in {folder} is damaged ({error}); render the edit again with inspect = true."
+        ) from error
+    for look in looks:
+        for position, (word, values) in enumerate(zip(words, look.attention, strict=True)):
+            yield _inspection_map(
+                look, values, jobs_pb2.InspectionMap.KIND_ATTENTION, word.text, position, word.region
+            )
+        for name, values in sorted(look.controls.items()):
+            yield _inspection_map(look, values, jobs_pb2.InspectionMap.KIND_CONTROL, name)
+
+
+def _inspection_map(
+    look: Look,
+    values: NDArray[np.float16],
+    kind: jobs_pb2.InspectionMap.Kind.ValueType,
+    name: str,
+    position: int = 0,
+    region: str = "",
+) -> jobs_pb2.InspectionMap:
+    frames, height, width = values.shape
+    return jobs_pb2.InspectionMap(
+        kind=kind,
+        name=name,
+        position=position,
+        region=region,
+        step=look.index,
+        level=look.level,
+        frames=frames,
+        height=height,
+        width=width,
+        values=values.astype("<f2").tobytes(),
     )
 
 

@@ -104,13 +104,29 @@ def _edit(
         ),
     ],
     report: Annotated[Path | None, typer.Option("--json", help="Where to write the report, as JSON.")] = None,
+    inspect: Annotated[
+        bool, typer.Option("--inspect", help="Keep what attention and controls did: `mattebox inspect`.")
+    ] = False,
     backend: Backend = "",
     device: Device = "",
 ) -> None:
     """Renders an edit file into a video."""
     from mattebox_desktop.cli.edit import run_edit
 
-    run_edit(edit_file, output, report, backend, device)
+    run_edit(edit_file, output, report, backend, device, inspect=inspect)
+
+
+@app.command("inspect")
+@guarded
+def _inspect(
+    take: Annotated[str, typer.Argument(metavar="TAKE", help="A take of an edit with inspect = true.")],
+    folder: Annotated[Path, typer.Option("-o", "--output", help="Folder for the pictures.")],
+    backend: Backend = "",
+) -> None:
+    """Draws what attention and controls did while a take was made, one sheet per word and control."""
+    from mattebox_desktop.cli.inspection import run_inspect
+
+    run_inspect(take, folder, backend)
 
 
 @app.command("demo")

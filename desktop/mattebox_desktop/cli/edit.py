@@ -19,12 +19,15 @@ from mattebox_desktop.cli.inputs import inputs_of, spare
 from mattebox_desktop.cli.rendering import keeping, prepare, render, write_take
 
 
-def run_edit(edit_file: Path, output: Path, report: Path | None, backend: str, device: str) -> None:
+def run_edit(
+    edit_file: Path, output: Path, report: Path | None, backend: str, device: str, *, inspect: bool = False
+) -> None:
     """Everything that can be wrong without rendering is found before a backend is asked for."""
     check_output(output)
     if report is not None:
         check_report(report)
     edit = prepare(edit_file)
+    edit.message.inspect = edit.message.inspect or inspect
     check_output(output, has_alpha=edit.info.has_alpha)
     frames = edit.message.stop - edit.message.start
     spare(inputs_of(edit), output, frames, report)

@@ -68,6 +68,7 @@ def edit_message(
         regions=regions,
         references=[_reference(reference, clip, folder, read_image) for reference in edit.references],
         params=encode_params(edit.params),
+        inspect=edit.inspect,
     )
 
 

@@ -131,6 +131,11 @@ class EditFile(_Table):
     params: dict[str, Value] = Field(
         default_factory=dict, description="The method's parameters that differ from its defaults."
     )
+    inspect: bool = Field(
+        default=False,
+        strict=True,
+        description="Keep attention per word and the controls' own maps with the take: `mattebox inspect`.",
+    )
 
     @field_validator("range")
     @classmethod

@@ -11,7 +11,7 @@ from mattebox_backend.errors import InvalidEdit, ModelRefused, UnknownMethod
 from mattebox_backend.methods import describe_methods, find_method, known_methods
 
 
-def test_all_methods_are_known_by_name_and_two_are_available() -> None:
+def test_all_methods_are_known_by_name_and_those_of_this_version_are_available() -> None:
     assert set(known_methods()) == {
         "st-modulator",
         "reatco",
@@ -23,6 +23,7 @@ def test_all_methods_are_known_by_name_and_two_are_available() -> None:
     assert [method.name for method in describe_methods() if method.available] == [
         "st-modulator",
         "reatco",
+        "videodirector",
     ]
 
 

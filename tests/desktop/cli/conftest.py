@@ -91,8 +91,11 @@ def mattebox(home: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., Out
 
 @pytest.fixture
 def command() -> list[str]:
-    """`mattebox`, for tests that need it as a process of its own."""
-    return [sys.executable, "-c", "from mattebox_desktop.cli import main; main()"]
+    """`mattebox`, for tests that need it as a process of its own. Ctrl-C reaches it even where the tests were
+    started in the background: a shell makes such processes, and their children, ignore it.
+    """
+    listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    return [sys.executable, "-c", f"{listening}; from mattebox_desktop.cli import main; main()"]
 
 
 def pictures() -> np.ndarray:

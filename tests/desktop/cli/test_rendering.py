@@ -19,6 +19,7 @@ import pytest
 from mattebox_media import open_clip
 from mattebox_proto.local import connect, find
 from mattebox_proto.mattebox.v1 import jobs_pb2
+from PIL import Image
 
 Run = Callable[..., Any]
 
@@ -66,6 +67,37 @@ def test_an_edit_changes_its_region_and_nothing_else(rendered: Any, mattebox: Ru
     gone = mattebox("takes", "export", take, "-o", work / "again.mp4")
     assert (gone.code, gone.err.count("\n")) == (2, 1)
     assert take in gone.err
+
+
+def test_an_inspected_take_is_drawn_word_by_word(
+    mattebox: Run, work: Path, edit_file: Run, model: Path
+) -> None:
+    path = edit_file(("steps = 1", "steps = 3\nguidance = 2.0"), model=str(model))
+    plain = mattebox("edit", path, "-o", work / "plain.mkv", "--json", work / "plain.json")
+    looked_at = mattebox("edit", path, "-o", work / "out.mkv", "--json", work / "report.json", "--inspect")
+    assert (plain.code, looked_at.code) == (0, 0)
+    assert np.array_equal(frames(work / "plain.mkv"), frames(work / "out.mkv"))
+
+    take = json.loads((work / "report.json").read_text())["take"]
+    drawn = mattebox("inspect", take, "-o", work / "drawn")
+    assert (drawn.code, drawn.err) == (0, "")
+    assert "3 words and 1 maps of controls" in drawn.out
+    assert sorted(sheet.name for sheet in (work / "drawn").iterdir()) == [
+        "control-guidance-away-from-unconditional.png",
+        "word-00-a-of-left.png",
+        "word-01-red-of-left.png",
+        "word-02-circle-of-left.png",
+    ]
+    with Image.open(work / "drawn" / "word-01-red-of-left.png") as sheet:
+        assert np.asarray(sheet.convert("RGB")).std() > 5, "a sheet without a picture"
+
+    take = json.loads((work / "plain.json").read_text())["take"]
+    refused = mattebox("inspect", take, "-o", work / "nothing")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "render its edit again with inspect = true" in refused.err
+    assert not (work / "nothing").exists()
+    (work / "file").write_text("x")
+    assert mattebox("inspect", take, "-o", work / "file").code == 2
 
 
 def test_what_a_render_warns_of_is_said(mattebox: Run, work: Path, edit_file: Run, model: Path) -> None:

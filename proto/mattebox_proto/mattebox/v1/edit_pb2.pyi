@@ -199,6 +199,7 @@ class Edit(_message.Message):
     REGIONS_FIELD_NUMBER: _builtins.int
     REFERENCES_FIELD_NUMBER: _builtins.int
     PARAMS_FIELD_NUMBER: _builtins.int
+    INSPECT_FIELD_NUMBER: _builtins.int
     clip: _builtins.str
     """id, from Clips.Open"""
     start: _builtins.int
@@ -211,6 +212,8 @@ class Edit(_message.Message):
     backbone: _builtins.str
     """"pocket-sd", a model folder or a hub id"""
     seed: _builtins.int
+    inspect: _builtins.bool
+    """keep with the take what attention and controls did; changes no bit of it"""
     @_builtins.property
     def regions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Region]: ...
     @_builtins.property
@@ -231,10 +234,11 @@ class Edit(_message.Message):
         regions: _abc.Iterable[Global___Region] | None = ...,
         references: _abc.Iterable[Global___Reference] | None = ...,
         params: _abc.Mapping[_builtins.str, Global___Parameter] | None = ...,
+        inspect: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backbone", b"backbone", "clip", b"clip", "method", b"method", "params", b"params", "prompt", b"prompt", "references", b"references", "regions", b"regions", "seed", b"seed", "source_prompt", b"source_prompt", "start", b"start", "stop", b"stop"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backbone", b"backbone", "clip", b"clip", "inspect", b"inspect", "method", b"method", "params", b"params", "prompt", b"prompt", "references", b"references", "regions", b"regions", "seed", b"seed", "source_prompt", b"source_prompt", "start", b"start", "stop", b"stop"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

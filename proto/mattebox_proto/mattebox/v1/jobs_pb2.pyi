@@ -550,6 +550,98 @@ class DeleteTakeResponse(_message.Message):
 Global___DeleteTakeResponse: _TypeAlias = DeleteTakeResponse  # noqa: Y015
 
 @_typing.final
+class InspectRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TAKE_FIELD_NUMBER: _builtins.int
+    take: _builtins.str
+    def __init__(
+        self,
+        *,
+        take: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["take", b"take"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InspectRequest: _TypeAlias = InspectRequest  # noqa: Y015
+
+@_typing.final
+class InspectionMap(_message.Message):
+    """One kind of map at one step, over all frames of the take."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[InspectionMap._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: InspectionMap._Kind.ValueType  # 0
+        KIND_ATTENTION: InspectionMap._Kind.ValueType  # 1
+        """of a word of the prompt, mean over heads and layers; a probability"""
+        KIND_CONTROL: InspectionMap._Kind.ValueType  # 2
+        """what a control did, in its own unit"""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
+    KIND_UNSPECIFIED: InspectionMap.Kind.ValueType  # 0
+    KIND_ATTENTION: InspectionMap.Kind.ValueType  # 1
+    """of a word of the prompt, mean over heads and layers; a probability"""
+    KIND_CONTROL: InspectionMap.Kind.ValueType  # 2
+    """what a control did, in its own unit"""
+
+    KIND_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    FRAMES_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    kind: Global___InspectionMap.Kind.ValueType
+    name: _builtins.str
+    """the word, or the control's name for it"""
+    position: _builtins.int
+    """of the word in the prompt, from 0"""
+    region: _builtins.str
+    """whose word it is"""
+    step: _builtins.int
+    """of the sampler, from 0"""
+    level: _builtins.float
+    """log-SNR as felt at 512²"""
+    frames: _builtins.int
+    height: _builtins.int
+    width: _builtins.int
+    values: _builtins.bytes
+    """frames × height × width float16, little endian"""
+    def __init__(
+        self,
+        *,
+        kind: Global___InspectionMap.Kind.ValueType = ...,
+        name: _builtins.str = ...,
+        position: _builtins.int = ...,
+        region: _builtins.str = ...,
+        step: _builtins.int = ...,
+        level: _builtins.float = ...,
+        frames: _builtins.int = ...,
+        height: _builtins.int = ...,
+        width: _builtins.int = ...,
+        values: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frames", b"frames", "height", b"height", "kind", b"kind", "level", b"level", "name", b"name", "position", b"position", "region", b"region", "step", b"step", "values", b"values", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InspectionMap: _TypeAlias = InspectionMap  # noqa: Y015
+
+@_typing.final
 class ReadTakeRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

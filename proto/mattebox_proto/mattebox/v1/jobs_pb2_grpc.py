@@ -86,6 +86,11 @@ class JobsStub:
                 request_serializer=mattebox_dot_v1_dot_jobs__pb2.ReadTakeRequest.SerializeToString,
                 response_deserializer=mattebox_dot_v1_dot_media__pb2.FrameChunk.FromString,
                 _registered_method=True)
+        self.Inspect = channel.unary_stream(
+                '/mattebox.v1.Jobs/Inspect',
+                request_serializer=mattebox_dot_v1_dot_jobs__pb2.InspectRequest.SerializeToString,
+                response_deserializer=mattebox_dot_v1_dot_jobs__pb2.InspectionMap.FromString,
+                _registered_method=True)
 
 
 class JobsServicer:
@@ -154,6 +159,13 @@ class JobsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Inspect(self, request, context):
+        """What attention and controls did while a take was made, map by map; none when its edit did not ask for it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_JobsServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -206,6 +218,11 @@ def add_JobsServicer_to_server(servicer, server):
                     servicer.ReadTake,
                     request_deserializer=mattebox_dot_v1_dot_jobs__pb2.ReadTakeRequest.FromString,
                     response_serializer=mattebox_dot_v1_dot_media__pb2.FrameChunk.SerializeToString,
+            ),
+            'Inspect': grpc.unary_stream_rpc_method_handler(
+                    servicer.Inspect,
+                    request_deserializer=mattebox_dot_v1_dot_jobs__pb2.InspectRequest.FromString,
+                    response_serializer=mattebox_dot_v1_dot_jobs__pb2.InspectionMap.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -479,6 +496,33 @@ class Jobs:
             '/mattebox.v1.Jobs/ReadTake',
             mattebox_dot_v1_dot_jobs__pb2.ReadTakeRequest.SerializeToString,
             mattebox_dot_v1_dot_media__pb2.FrameChunk.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Inspect(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/mattebox.v1.Jobs/Inspect',
+            mattebox_dot_v1_dot_jobs__pb2.InspectRequest.SerializeToString,
+            mattebox_dot_v1_dot_jobs__pb2.InspectionMap.FromString,
             options,
             channel_credentials,
             insecure,

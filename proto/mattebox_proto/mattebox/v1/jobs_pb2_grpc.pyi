@@ -29,6 +29,8 @@ class JobsStub:
     ListTakes: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ListTakesRequest, _jobs_pb2.ListTakesResponse]
     DeleteTake: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.DeleteTakeRequest, _jobs_pb2.DeleteTakeResponse]
     ReadTake: _grpc.UnaryStreamMultiCallable[_jobs_pb2.ReadTakeRequest, _media_pb2.FrameChunk]
+    Inspect: _grpc.UnaryStreamMultiCallable[_jobs_pb2.InspectRequest, _jobs_pb2.InspectionMap]
+    """What attention and controls did while a take was made, map by map; none when its edit did not ask for it."""
 
 class JobsServicer(metaclass=_abc_1.ABCMeta):
     """The queue: an edit submitted becomes a job, a job that ends well becomes a take."""
@@ -104,5 +106,13 @@ class JobsServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_pb2.ReadTakeRequest,
         context: _grpc.ServicerContext,
     ) -> _abc.Iterator[_media_pb2.FrameChunk]: ...
+
+    @_abc_1.abstractmethod
+    def Inspect(
+        self,
+        request: _jobs_pb2.InspectRequest,
+        context: _grpc.ServicerContext,
+    ) -> _abc.Iterator[_jobs_pb2.InspectionMap]:
+        """What attention and controls did while a take was made, map by map; none when its edit did not ask for it."""
 
 def add_JobsServicer_to_server(servicer: JobsServicer, server: _grpc.Server) -> None: ...
