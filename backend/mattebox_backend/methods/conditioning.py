@@ -13,11 +13,11 @@ from mattebox_backend.backbones.stable_diffusion import StableDiffusion
 from mattebox_backend.conditions import edges
 from mattebox_backend.diffusion.denoiser import Denoiser
 from mattebox_backend.errors import InvalidEdit
+from mattebox_backend.methods.condition_parameters import ConditionParameters
 from mattebox_backend.methods.materials import Materials
-from mattebox_backend.methods.sampling_parameters import SamplingParameters
 
 
-def conditioning(materials: Materials, p: SamplingParameters) -> Callable[[Denoiser], Denoiser]:
+def conditioning(materials: Materials, p: ConditionParameters) -> Callable[[Denoiser], Denoiser]:
     """What puts a denoiser under the condition of `p`, or gives it back as it is where there is none.
 
     Everything that can be refused is refused here and not when it is applied, which may be after a tuning:
@@ -43,7 +43,7 @@ def conditioning(materials: Materials, p: SamplingParameters) -> Callable[[Denoi
     return under_condition
 
 
-def _pictures(materials: Materials, p: SamplingParameters) -> NDArray[np.uint8]:
+def _pictures(materials: Materials, p: ConditionParameters) -> NDArray[np.uint8]:
     """(F, H, W, 3) uint8 at working size."""
     if p.condition == "edges":
         found = edges(materials.frames(), p.edge_low, p.edge_high)

@@ -34,8 +34,17 @@ _STAGE = 5
 
 
 def build_controlnet(unet: UNet2DConditionModel, channels: tuple[int, ...]) -> ControlNetModel:
-    """An untrained ControlNet for a denoiser: a copy of its encoder that adds nothing yet."""
-    return ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=channels)
+    """An untrained ControlNet for a denoiser: a copy of its encoder that adds nothing yet.
+
+    The layers that read the picture begin with weights under which thin lines come through: SiLU halves
+    small values, and PyTorch's own choice would leave a thousandth of them, too faint to be found.
+    """
+    controlnet = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=channels)
+    embedding = controlnet.controlnet_cond_embedding
+    for layer in (embedding.conv_in, *embedding.blocks):
+        nn.init.normal_(layer.weight, std=2 / layer.weight[0].numel() ** 0.5)
+        nn.init.zeros_(layer.bias)
+    return controlnet
 
 
 def predict_noise(

@@ -200,6 +200,7 @@ class Edit(_message.Message):
     REFERENCES_FIELD_NUMBER: _builtins.int
     PARAMS_FIELD_NUMBER: _builtins.int
     INSPECT_FIELD_NUMBER: _builtins.int
+    CONDITION_PICTURES_FIELD_NUMBER: _builtins.int
     clip: _builtins.str
     """id, from Clips.Open"""
     start: _builtins.int
@@ -220,6 +221,10 @@ class Edit(_message.Message):
     def references(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reference]: ...
     @_builtins.property
     def params(self) -> _containers.MessageMap[_builtins.str, Global___Parameter]: ...
+    @_builtins.property
+    def condition_pictures(self) -> _containers.RepeatedCompositeFieldContainer[_media_pb2.Image]:
+        """What a ControlNet is to read of each frame of the range (depth, poses, …), 8-bit RGB at the clip's size."""
+
     def __init__(
         self,
         *,
@@ -235,10 +240,11 @@ class Edit(_message.Message):
         references: _abc.Iterable[Global___Reference] | None = ...,
         params: _abc.Mapping[_builtins.str, Global___Parameter] | None = ...,
         inspect: _builtins.bool = ...,
+        condition_pictures: _abc.Iterable[_media_pb2.Image] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backbone", b"backbone", "clip", b"clip", "inspect", b"inspect", "method", b"method", "params", b"params", "prompt", b"prompt", "references", b"references", "regions", b"regions", "seed", b"seed", "source_prompt", b"source_prompt", "start", b"start", "stop", b"stop"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backbone", b"backbone", "clip", b"clip", "condition_pictures", b"condition_pictures", "inspect", b"inspect", "method", b"method", "params", b"params", "prompt", b"prompt", "references", b"references", "regions", b"regions", "seed", b"seed", "source_prompt", b"source_prompt", "start", b"start", "stop", b"stop"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
