@@ -109,22 +109,26 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_tiny_model(tmp_path_factory.mktemp("models") / "tiny-sd")
 
 
-@pytest.fixture(scope="session")
-def tiny_controlnet(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a ControlNet for the tiny model, whose layers have all been moved off zero."""
+def build_tiny_controlnet(model: Path, folder: Path) -> Path:
+    """Saves a ControlNet for a model, whose layers have all been moved off zero."""
     import torch
     from diffusers import ControlNetModel, UNet2DConditionModel
 
     torch.manual_seed(11)
-    unet = UNet2DConditionModel.from_pretrained(tiny_model / "unet")
+    unet = UNet2DConditionModel.from_pretrained(model / "unet")
     controlnet = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(4, 4, 8, 8))
     with torch.no_grad():
         for parameter in controlnet.parameters():
             if not parameter.any():
                 parameter.normal_(0, 0.2)
-    folder = tmp_path_factory.mktemp("controlnets") / "tiny-controlnet"
     controlnet.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_controlnet(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a ControlNet for the tiny model; see `build_tiny_controlnet`."""
+    return build_tiny_controlnet(tiny_model, tmp_path_factory.mktemp("controlnets") / "tiny-controlnet")
 
 
 @pytest.fixture(scope="session")

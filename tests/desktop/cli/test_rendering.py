@@ -100,6 +100,37 @@ def test_an_inspected_take_is_drawn_word_by_word(
     assert mattebox("inspect", take, "-o", work / "file").code == 2
 
 
+def test_an_edit_is_rendered_under_edges_and_under_given_pictures(
+    mattebox: Run, work: Path, edit_file: Run, model: Path, controlnet: Path
+) -> None:
+    def render(*changes: tuple[str, str]) -> np.ndarray:
+        path = edit_file(*changes, model=str(model))
+        outcome = mattebox("edit", path, "-o", work / "out.mkv")
+        assert (outcome.code, outcome.err) == (0, "")
+        return frames(work / "out.mkv")
+
+    (work / "depth").mkdir()
+    for frame in range(4):
+        depth = np.linspace(0, 65535, 64 * 64).reshape(64, 64) * (frame + 1) / 4
+        Image.fromarray(depth.astype(np.uint16)).save(work / "depth" / f"{frame:04d}.png")
+    steps = "steps = 3\nguidance = 1.0"
+    asked = ("steps = 1", f'{steps}\ncontrolnet = "{controlnet}"\ncondition = "edges"')
+    given = ("steps = 1", asked[1].replace("edges", "pictures"))
+    pictures = ("range", 'condition_pictures = "depth/%04d.png"\nrange')
+    made = [render(("steps = 1", steps)), render(asked), render(given, pictures)]
+    assert not np.array_equal(made[0], made[1])
+    assert not np.array_equal(made[1], made[2])
+
+    for changes, said in (
+        ((given,), "give condition_pictures"),
+        ((asked, pictures), "set it to 'pictures'"),
+        ((asked, ("range", 'condition_pictures = "depth/%d.png"\nrange')), "frame 1 is missing"),
+    ):
+        refused = mattebox("edit", edit_file(*changes, model=str(model)), "-o", work / "no.mkv")
+        assert (refused.code, refused.err.count("\n")) == (2, 1)
+        assert said in refused.err
+
+
 def test_what_a_render_warns_of_is_said(mattebox: Run, work: Path, edit_file: Run, model: Path) -> None:
     covered = (
         "[params]",
