@@ -22,7 +22,6 @@ from mattebox_backend.backbones.controlnet import ControlNet
 from mattebox_backend.backbones.inflated import inflate, with_weights
 from mattebox_backend.backbones.protocol import Backbone, WorkingSize
 from mattebox_backend.backbones.stable_diffusion import StableDiffusion
-from mattebox_backend.controls.composite import Frame
 from mattebox_backend.controls.text_layout import TextLayout, words_of
 from mattebox_backend.device import Device
 from mattebox_backend.diffusion.checkpoint import StateFile
@@ -39,6 +38,7 @@ from mattebox_backend.edit import Edit
 from mattebox_backend.errors import InvalidEdit
 from mattebox_backend.masks import RegionStack
 from mattebox_backend.render.stages import BackboneSource, RenderMonitor, RenderPaths, Stage, StageClock
+from mattebox_backend.render.working import to_working_size
 
 INSPECTION = "inspection"
 """The folder, in a job's checkpoint and in its take, of what an inspected run did."""
@@ -83,14 +83,14 @@ class RenderJob:
     def condition_pictures(self) -> NDArray[np.uint8] | None:
         """See `Materials.condition_pictures`."""
         given = self.edit.condition_pictures
-        return None if given is None else np.stack([_to_working_size(frame, self.size) for frame in given])
+        return None if given is None else np.stack([to_working_size(frame, self.size) for frame in given])
 
     def frames(self) -> NDArray[np.uint8]:
         """See `Materials.frames`."""
         edit = self.edit
         with self.clock.running(Stage.DECODE):
             frames = self.reader.frames(edit.start, edit.stop)
-            return np.stack([_to_working_size(frame, self.size) for frame in frames])
+            return np.stack([to_working_size(frame, self.size) for frame in frames])
 
     def controlnet(self, name: str) -> ControlNet:
         """See `Materials.controlnet`."""
@@ -256,7 +256,7 @@ class RenderJob:
             monitor.progress(Stage.ENCODE, start, edit.frame_count)
             count = min(_FRAMES_AT_ONCE, edit.frame_count - start)
             with clock.running(Stage.DECODE):
-                chunk = np.stack([_to_working_size(next(frames), self.size) for _ in range(count)])
+                chunk = np.stack([to_working_size(next(frames), self.size) for _ in range(count)])
             with clock.running(Stage.ENCODE):
                 latents.append(self.backbone.encode(chunk))
         monitor.progress(Stage.ENCODE, edit.frame_count, edit.frame_count)
@@ -279,16 +279,3 @@ class RenderJob:
             size = (round(frame.shape[1] * scale), round(frame.shape[0] * scale))
             frame = np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.float32)
         return np.rint(frame * 255).astype(np.uint8)
-
-
-def _to_working_size(frame: Frame, size: WorkingSize) -> NDArray[np.uint8]:
-    """A source frame as the backbone takes it: (H, W, 3) uint8 at working size."""
-    pixels: NDArray[Any] = frame[..., :3]
-    if pixels.dtype != np.uint8:
-        pixels = np.rint(pixels.astype(np.float32) / 257).astype(np.uint8)
-    if pixels.shape[:2] == (size.height, size.width):
-        return np.asarray(pixels, np.uint8)
-    shrinks = pixels.shape[0] >= size.height and pixels.shape[1] >= size.width
-    filter_ = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    contiguous = np.ascontiguousarray(pixels)
-    return np.asarray(cv2.resize(contiguous, (size.width, size.height), interpolation=filter_), np.uint8)

@@ -75,7 +75,11 @@ def measure_controlnet(
     """One unseen frame per scene: its noise predicted, and a frame sampled from its caption and its edges,
     from the same noise with the ControlNet and without.
     """
-    made = [sample_scene(MEASURE_SEEDS + n, SceneOptions(blooms=0)) for n in range(scenes)]
+    size = base.models.unet.config.sample_size * 2 ** (len(base.vae.config.block_out_channels) - 1)
+    made = [
+        sample_scene(MEASURE_SEEDS + n, SceneOptions(blooms=0), width=size, height=size)
+        for n in range(scenes)
+    ]
     frames = np.stack([render_frame(scene, 0) for scene in made])
     forms = list(CaptionForm)
     prompts = [caption(scene, 0, forms[n % len(forms)]) for n, scene in enumerate(made)]
