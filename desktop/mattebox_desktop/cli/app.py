@@ -124,7 +124,7 @@ def _regions(
         Path, typer.Option("-o", "--output", help="A new folder for the masks, an overview and edit.toml.")
     ],
     count: Annotated[int, typer.Option("-k", "--regions", help="How many regions, 2 to 32.")] = 5,
-    prompt: Annotated[str, typer.Option(help="What the clip shows; it helps.")] = "",
+    prompt: Annotated[str, typer.Option(help="What the clip shows.")] = "",
     span: Annotated[
         tuple[int, int] | None,
         typer.Option("--range", help="Frames START STOP, from 0; STOP is not looked at. All when absent."),
