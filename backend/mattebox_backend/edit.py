@@ -64,15 +64,24 @@ class Reference:
         _require_pixels(self.image, ndim=3, what=what, layout="(height, width, 3)")
 
 
+@dataclass(frozen=True, slots=True)
+class ControlChoice:
+    """A control of the method `custom`, by name, with its parameters."""
+
+    name: str
+    params: Mapping[str, bool | int | float | str]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Edit:
     """Clip, range, prompts, regions, references, method, parameters and seed.
 
     clip: where the source lies. clip_hash: its content hash. start, stop: frames of the clip, half open.
     backbone: "pocket-sd", a model folder or a hub id. params: the method's parameters that differ from its
-    defaults. condition_pictures: (F, H, W, 3) uint8 RGB at the clip's size, what a ControlNet is to read of
-    each frame of the range (depth, poses, …); None: no such pictures. inspect: keep what attention and
-    controls did; it changes no bit of the result.
+    defaults. inspect: keep what attention and controls did; it changes no bit of the result.
+    controls: what the method custom is mixed from, in order; empty for any other. condition_pictures:
+    (F, H, W, 3) uint8 RGB at the clip's size, what a ControlNet is to read of each frame of the range (depth,
+    poses, …); None: no such pictures.
     """
 
     clip: Path
@@ -87,8 +96,9 @@ class Edit:
     regions: tuple[Region, ...]
     references: tuple[Reference, ...]
     params: Mapping[str, bool | int | float | str]
-    condition_pictures: NDArray[np.uint8] | None = None
     inspect: bool = False
+    controls: tuple[ControlChoice, ...] = ()
+    condition_pictures: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         if self.condition_pictures is not None:
@@ -130,9 +140,16 @@ class Edit:
         if self.condition_pictures is not None:
             yield b"condition pictures"
             yield from _pixels(self.condition_pictures)
-        for name in sorted(self.params):
-            value = self.params[name]
-            yield f"{name}:{type(value).__name__}:{value!r}".encode()
+        yield from _parameters(self.params)
+        for control in self.controls:
+            yield f"control {control.name}".encode()
+            yield from _parameters(control.params)
+
+
+def _parameters(params: Mapping[str, bool | int | float | str]) -> Iterator[bytes]:
+    for name in sorted(params):
+        value = params[name]
+        yield f"{name}:{type(value).__name__}:{value!r}".encode()
 
 
 def _pixels(array: NDArray[np.uint8]) -> Iterator[bytes]:

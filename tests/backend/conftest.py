@@ -4,6 +4,7 @@ that loads one.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,6 +110,24 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_tiny_model(tmp_path_factory.mktemp("models") / "tiny-sd")
 
 
+def build_tiny_motion(folder: Path, base: str) -> Path:
+    """Saves motion modules for the tiny model, over up to 6 frames, in a folder that names it as its base."""
+    import torch
+    from diffusers import MotionAdapter
+
+    torch.manual_seed(8)
+    MotionAdapter(
+        block_out_channels=(16, 32),
+        motion_layers_per_block=1,
+        motion_num_attention_heads=2,
+        motion_norm_num_groups=8,
+        motion_max_seq_length=6,
+    ).save_pretrained(folder / "motion_adapter")
+    (folder / "model_index.json").write_text('{"_class_name": "AnimateDiffPipeline"}')
+    (folder / "mattebox.json").write_text(json.dumps({"version": 1, "base": base, "methods": {}}))
+    return folder
+
+
 def build_tiny_controlnet(model: Path, folder: Path) -> Path:
     """Saves a ControlNet for a model, whose layers have all been moved off zero."""
     import torch
@@ -132,11 +151,53 @@ def tiny_controlnet(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture(scope="session")
+def tiny_motion(tiny_model: Path) -> Path:
+    """A motion folder beside the tiny model; see `build_tiny_motion`."""
+    return build_tiny_motion(tiny_model.parent / "tiny-motion", tiny_model.name)
+
+
+@pytest.fixture(scope="session")
+def _loaded_motion(tiny_motion: Path) -> Backbone:
+    from mattebox_backend.backbones import load_backbone
+    from mattebox_backend.device import Device
+
+    return load_backbone(tiny_motion, Device("cpu", 0, "float32"))
+
+
+@pytest.fixture
+def motion_backbone(_loaded_motion: Backbone) -> Iterator[Backbone]:
+    """The tiny model with motion modules; every test has to leave its attention sites without listeners."""
+    yield _loaded_motion
+    sites = _loaded_motion.attention_sites()
+    listening = [site.name for site in sites if _loaded_motion.switchboard.listeners(site)]
+    assert listening == [], "controls were left on attention sites"
+
+
+@pytest.fixture(scope="session")
 def _loaded(tiny_model: Path) -> Backbone:
     from mattebox_backend.backbones import load_backbone
     from mattebox_backend.device import Device
 
     return load_backbone(tiny_model, Device("cpu", 0, "float32"))
+
+
+@pytest.fixture(scope="session")
+def region_model(tiny_model: Path, _loaded: Backbone) -> Path:
+    """A region model that grew from the tiny one and lies beside it, with all that it learns set."""
+    import torch
+    from mattebox_backend.backbones.region_network import RegionDesign
+    from mattebox_backend.backbones.stable_diffusion import StableDiffusion
+    from mattebox_backend.pocket.roi_network import export_pocket_roi, grow
+
+    base = _loaded
+    assert isinstance(base, StableDiffusion)
+    network = grow(base.unet, RegionDesign())
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in (*network.pyramid, network.self_bias, network.routing, network.unet.conv_in.weight):
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+    export_pocket_roi(tiny_model.parent / "tiny-roi", network, tiny_model.name, {})
+    return tiny_model.parent / "tiny-roi"
 
 
 @pytest.fixture

@@ -50,6 +50,7 @@ def test_the_token_goes_with_every_method(start: Start, fail: Fail, tmp_path: Pa
         list(client.read_clip("c", 0, 1)), client.submit(edit_pb2.Edit()), client.job("j"), client.jobs()
         list(client.watch_once(jobs_pb2.WatchRequest())), client.cancel("j"), list(client.log("j"))
         client.take("t"), client.takes(), client.delete_take("t"), list(client.read_take("t"))
+        list(client.inspect("t"))
     called = {name for name, _ in tiny.seen.calls}
     services = [
         module.DESCRIPTOR.services_by_name[name]
@@ -195,6 +196,7 @@ def test_a_take_is_read_frame_by_frame(start: Start) -> None:
     tiny = start(ReadTake=lambda r, c: chunks(enumerate(frames, start=10)))
     with Client.connect(tiny.endpoint) as client:
         got = list(client.read_take("t"))
+        list(client.inspect("t"))
     assert [index for index, _ in got] == [10, 11, 12]
     assert all(np.array_equal(frame, frames[i - 10]) for i, frame in got)
 

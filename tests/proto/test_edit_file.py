@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mattebox_proto.editfile import (
+    ControlSpec,
     EditFile,
     Keyframe,
     ReferenceSpec,
@@ -62,7 +63,16 @@ def test_keyframes_references_and_parameters_are_read() -> None:
     [
         ('metod = "x"\n' + HEAD + REGION + BOX, "unknown key 'metod'; did you mean 'method'?"),
         ("strength = 0.5\n" + HEAD + REGION + BOX, "unknown key 'strength'; valid keys are format, source"),
-        ("int = 1\n" + HEAD + REGION + BOX, "unknown key 'int'; valid keys are"),
+        ("int = 1\n" + HEAD + REGION + BOX, "unknown key 'int'; did you mean 'inspect'"),
+        ("str = 1\n" + HEAD + REGION + BOX, "unknown key 'str'; "),
+        (
+            HEAD + REGION + BOX + '[[control]]\nname = "x"\nparam = 1\n',
+            "unknown key 'param' of control 'x'; did you mean 'params'",
+        ),
+        (
+            HEAD + REGION + BOX + '[[control]]\nname = "x"\nparams = { int = [1] }\n',
+            "int .* = .1. is not true or false, a number or a text",
+        ),
         (HEAD + REGION + BOX + "floating = 1\n", "unknown key 'floating' of region 'cat'"),
         ('prompt_source = "x"\n' + HEAD + REGION + BOX, "did you mean 'source_prompt'?"),
         (
@@ -236,10 +246,11 @@ def test_the_schema_refuses_what_the_code_refuses() -> None:
 
 def test_every_example_in_the_docs_is_a_valid_edit_file_and_every_key_is_documented() -> None:
     text = (ROOT / "docs" / "edit-file.md").read_text(encoding="utf-8")
-    examples = [part.split("```")[0] for part in text.split("```toml\n")[1:]]
-    assert len(examples) >= 2
+    pages = text + (ROOT / "docs" / "method-custom.md").read_text(encoding="utf-8")
+    examples = [part.split("```")[0] for part in pages.split("```toml\n")[1:]]
+    assert len(examples) >= 3
     for example in examples:
         parse(tomllib.loads(example), "the example")
-    for model in (EditFile, RegionSpec, ReferenceSpec):
+    for model in (EditFile, RegionSpec, ReferenceSpec, ControlSpec):
         for name, field in model.model_fields.items():
             assert f"`{field.alias or name}`" in text or f"[[{field.alias}]]" in text

@@ -63,6 +63,11 @@ class Conditioned:
         self.schedule, self.switchboard = inner.schedule, inner.switchboard
         self.identity = _identity(inner, self.controlnet, self.condition)
 
+    @property
+    def frame_limit(self) -> int | None:
+        """See `Backbone.frame_limit`."""
+        return self.inner.frame_limit
+
     def working_size(self, width: int, height: int, side: int = 0) -> WorkingSize:
         """See `Backbone.working_size`."""
         return self.inner.working_size(width, height, side)

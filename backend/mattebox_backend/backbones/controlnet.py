@@ -11,7 +11,7 @@ import torch
 from diffusers import ControlNetModel
 
 from mattebox_backend.backbones.folder import NETWORK_FILES, ModelFolder
-from mattebox_backend.backbones.stable_diffusion import StableDiffusion, load_module
+from mattebox_backend.backbones.stable_diffusion import StableDiffusion, load_weights, ready
 from mattebox_backend.device import Device
 from mattebox_backend.errors import ModelRefused
 
@@ -40,18 +40,18 @@ class ControlNet:
                 f"The model {folder.name} is a {kind} and no ControlNetModel; give a ControlNet of Stable "
                 "Diffusion 1.5's class."
             )
-        module = load_module(folder, "", device, ControlNetModel.from_pretrained, "torch_dtype")
-        return cls(folder.name, folder.identity(("",)), module)
+        module = load_weights(folder, "", device, ControlNetModel.from_pretrained, "torch_dtype")
+        return cls(folder.name, folder.identity(("",)), ready(module, device))
 
     def require_fit(self, backbone: StableDiffusion) -> None:
         """Raise `ModelRefused` where the ControlNet was made for a model of another build."""
         own, model = self.module.config, backbone.unet.config
         for what in _SHARED:
-            if _plain(own[what]) != _plain(model[what]):
+            given, wanted = (_per_level(config[what], what, config) for config in (own, model))
+            if given != wanted:
                 raise ModelRefused(
-                    f"The ControlNet {self.name} does not fit {backbone.name}: its {what} is "
-                    f"{_plain(own[what])} and the model's is {_plain(model[what])}; use one that was trained "
-                    "on that model or on one of its family."
+                    f"The ControlNet {self.name} does not fit {backbone.name}: its {what} is {given} and the "
+                    f"model's is {wanted}; use one that was trained on that model or on one of its family."
                 )
         reduction = 2 ** (len(own["conditioning_embedding_out_channels"]) - 1)
         if reduction != backbone.reduction or own["conditioning_channels"] != 3:
@@ -88,8 +88,15 @@ class ControlNet:
 
 def open_controlnet(model: Any, device: Device) -> ControlNet:
     """The ControlNet in a folder in diffusers layout, or of a hub repository; see `ControlNet.load`."""
-    return ControlNet.load(ModelFolder.open(model, NETWORK_FILES), device)
+    return ControlNet.load(ModelFolder.open(model, files=NETWORK_FILES), device)
 
 
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, list | tuple) else value
+def _per_level(value: Any, what: str, config: Any) -> Any:
+    """A value of a configuration, so that two of them can be compared: layers per level, and the blocks of a
+    UNet with motion modules by the names of those that they were made from.
+    """
+    if what == "layers_per_block" and isinstance(value, int):
+        return [value] * len(config["block_out_channels"])
+    if isinstance(value, list | tuple):
+        return [part.replace("Motion", "2D") if isinstance(part, str) else part for part in value]
+    return value

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeGuard
 
@@ -16,6 +17,8 @@ from mattebox_backend.errors import ModelRefused, UnknownModel
 _SAMPLED_FROM_BYTES = 64 << 20
 _SAMPLES = 16
 _SAMPLE_BYTES = 1 << 20
+_ABOUT = "mattebox.json"
+_INDEX = "model_index.json"
 
 PIPELINE_FILES = ("*.json", "*.txt", "*/*.json", "*/*.txt", "*/*.safetensors")
 """A pipeline: one folder per component. Single files beside them hold the same weights once more."""
@@ -27,17 +30,37 @@ ParameterValue = bool | int | float | str
 
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
-    """A folder that holds a model; `name` is what the user calls it."""
+    """A folder that holds a model; `name` is what the user calls it.
+
+    base: the model that this one is built on, as its `mattebox.json` names it (`"base": "pocket-sd"`): what
+    the folder does not hold itself is taken from there.
+    """
 
     name: str
     path: Path
+    base: ModelFolder | None = None
 
     @classmethod
-    def open(cls, model: Path | str, files: Sequence[str] = PIPELINE_FILES) -> ModelFolder:
-        """The folder at a path, or of a hub repository (fetched where it is not in the local hub cache).
+    def open(
+        cls,
+        model: Path | str,
+        find: Callable[[str], Path | str] | None = None,
+        files: Sequence[str] = PIPELINE_FILES,
+    ) -> ModelFolder:
+        """The folder at a path, or of a hub repository (fetched where it is not in the local hub cache), with
+        its base.
 
-        files: patterns of what is fetched.
+        find: gives the place of a base that does not lie beside the folder, or raises `UnknownModel`. files:
+        patterns of what is fetched. Raises `ModelRefused` for a base that is nowhere.
         """
+        folder = cls._at(model, files)
+        base = folder.base_name()
+        if base is None:
+            return folder
+        return replace(folder, base=cls._at(folder.locate(base, find)))
+
+    @classmethod
+    def _at(cls, model: Path | str, files: Sequence[str] = PIPELINE_FILES) -> ModelFolder:
         path = Path(model)
         if path.is_dir():
             return cls(path.name, path)
@@ -47,31 +70,78 @@ class ModelFolder:
             )
         return cls(str(model), _fetch(str(model), list(files)))
 
+    def locate(self, base: str, find: Callable[[str], Path | str] | None) -> Path | str:
+        """Where the model lies that this one is built on; see `open`."""
+        beside = self.path.parent / base
+        if beside.is_dir():  # what it was trained on, rather than another one of that name
+            return beside
+        if find is not None:
+            with suppress(UnknownModel):
+                return find(base)
+        raise ModelRefused(
+            f"The model {self.name} is built on {base}, which is not here; put {base} beside it, or into a "
+            "model folder."
+        )
+
+    def base_name(self) -> str | None:
+        """What the folder calls the model that it is built on; None where it is whole."""
+        base = self._about().get("base")
+        if base is not None and (not isinstance(base, str) or not base):
+            raise ModelRefused(f"{self.path / _ABOUT} names no model as its base; give a name, or a hub id.")
+        return base
+
+    def pipeline(self) -> str:
+        """The name of the diffusers pipeline that the folder was saved from; a guess where it does not say.
+
+        Raises `ModelRefused` where what says so cannot be read.
+        """
+        if (self.path / _INDEX).is_file():
+            return str(_read_json(self.path / _INDEX, self.name).get("_class_name"))
+        if not (self.path / "unet").is_dir():
+            return "AnimateDiffPipeline" if (self.path / "motion_adapter").is_dir() else "transformer"
+        moves = self.config("unet").get("_class_name") == "UNetMotionModel"
+        moves = moves or (self.path / "motion_adapter").is_dir()
+        return "AnimateDiffPipeline" if moves else "StableDiffusionPipeline"
+
+    def place(self, component: str) -> Path:
+        """Where a component lies, or would lie: in this folder, else in that of its base."""
+        own = self.path / component
+        return own if self.base is None or own.is_dir() else self.base.path / component
+
     def config(self, component: str, file: str = "config.json") -> dict[str, object]:
         """A component's configuration, as it stands in the folder."""
-        return _read_json(self.path / component / file, self.name)
+        return _read_json(self.place(component) / file, self.name)
 
     def defaults(self) -> dict[str, dict[str, ParameterValue]]:
-        """The parameters per method that this model does best with: its `mattebox.json`, empty without
-        one.
+        """The parameters per method that this model does best with: its `mattebox.json`, and for methods that
+        are not there its base's; empty without one.
         """
-        file = self.path / "mattebox.json"
+        methods = self._about().get("methods")
+        if not _are_defaults(methods):
+            raise self._no_about()
+        return {**(self.base.defaults() if self.base is not None else {}), **methods}
+
+    def _about(self) -> dict[str, object]:
+        file = self.path / _ABOUT
         if not file.exists():
-            return {}
+            return {"version": 1, "methods": {}}
         content = _read_json(file, self.name)
-        methods = content.get("methods")
-        if content.get("version") != 1 or not _are_defaults(methods):
-            raise ModelRefused(
-                f"{file} is not a version 1 file with methods; remove it to use the methods' defaults."
-            )
-        return methods
+        if content.get("version") != 1:
+            raise self._no_about()
+        return content
+
+    def _no_about(self) -> ModelRefused:
+        return ModelRefused(
+            f"{self.path / _ABOUT} is not a version 1 file with methods; remove it to use the methods' "
+            "defaults."
+        )
 
     def variant(self, component: str) -> str | None:
         """The weights variant to load (`None` or `"fp16"`).
 
         Raises `ModelRefused` when the component has no safetensors.
         """
-        folder = self.path / component
+        folder = self.place(component)
         names = [file.name for file in sorted(folder.glob("*.safetensors"))]
         if not names:
             pickled = sorted(file.name for file in folder.glob("*.bin")) + sorted(
@@ -97,7 +167,7 @@ class ModelFolder:
         """
         digest = hashlib.sha256(b"mattebox-model-1")
         for component in components:
-            for file in sorted((self.path / component).glob("*")):
+            for file in sorted(self.place(component).glob("*")):
                 if file.suffix in (".json", ".txt", ".safetensors"):
                     digest.update(f"{component}/{file.name}:{file.stat().st_size};".encode())
                     for part in _content(file):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mattebox_backend.attention import AttentionSite, Reach, Switchboard
 from mattebox_backend.device import Device
 from mattebox_backend.diffusion.schedule import NoiseSchedule
+from mattebox_backend.errors import InvalidEdit
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +54,13 @@ class Backbone(Protocol):
     schedule: NoiseSchedule
     switchboard: Switchboard
 
+    @property
+    def frame_limit(self) -> int | None:
+        """The most frames of one prediction, where the model was made for so many and no more; longer clips
+        go in windows. None: as many as memory holds.
+        """
+        ...
+
     def working_size(self, width: int, height: int, side: int = 0) -> WorkingSize:
         """The size to work at for frames of a size: their aspect, the area of a square of `side` pixels (0:
         the size that the model was trained at), rounded to what the network divides by.
@@ -91,7 +99,7 @@ class Backbone(Protocol):
         every frame has its own: like latents, float32.
 
         frames: which of the edited frames they are; None: the first F. Differentiable with respect to latents
-        and text.
+        and text. Raises `InvalidEdit` for more frames than `frame_limit`.
         """
         ...
 
@@ -108,3 +116,13 @@ class Backbone(Protocol):
     def unload(self) -> None:
         """Give the memory back; the backbone is not usable afterwards."""
         ...
+
+
+def check_frames(backbone: Backbone, frames: int) -> None:
+    """Raise `InvalidEdit` where a backbone does not take so many frames at once."""
+    limit = backbone.frame_limit
+    if limit is not None and frames > limit:
+        raise InvalidEdit(
+            f"{backbone.name} knows the motion of at most {limit} frames at once and is given {frames}; "
+            f"denoise the clip in overlapping windows (window_frames) of at most {limit}, or edit fewer."
+        )

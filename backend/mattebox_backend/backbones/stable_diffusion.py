@@ -23,13 +23,14 @@ from transformers.utils import logging as transformers_logging
 
 from mattebox_backend.attention import AttentionSite, CallLayout, Reach, SiteKind, Switchboard
 from mattebox_backend.attention.switchboard import SiteProcessor
+from mattebox_backend.backbones.calling import FrameByFrame, UNetCalling
 from mattebox_backend.backbones.folder import ModelFolder, ParameterValue
-from mattebox_backend.backbones.protocol import TextEmbedding, WorkingSize
+from mattebox_backend.backbones.protocol import TextEmbedding, WorkingSize, check_frames
 from mattebox_backend.device import Device, total_memory_mb
 from mattebox_backend.diffusion.schedule import NoiseSchedule
 from mattebox_backend.errors import InvalidEdit, ModelRefused
 
-_COMPONENTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+COMPONENTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 _KINDS = {"attn1": SiteKind.SELF, "attn2": SiteKind.CROSS, "attn_temp": SiteKind.TEMPORAL}
 _PIXELS_AT_ONCE = 512 * 512
 _ACTIVATIONS_PER_CHANNEL = 24
@@ -45,7 +46,9 @@ arguments that say what is added to its skip connections and its middle.
 
 @dataclass(slots=True, eq=False)
 class StableDiffusion:
-    """`UNet2DConditionModel`, `AutoencoderKL` and CLIP's text half, as loaded from one model folder."""
+    """`UNet2DConditionModel`, `AutoencoderKL` and CLIP's text half, as loaded from one model folder; or
+    another UNet in place of the first, with a `calling` of its own.
+    """
 
     name: str
     identity: str
@@ -56,10 +59,11 @@ class StableDiffusion:
     vae: Any
     text_encoder: Any
     tokenizer: Any
+    calling: UNetCalling = field(default_factory=FrameByFrame)
     switchboard: Switchboard = field(init=False)
 
     def __post_init__(self) -> None:
-        sites = _find_sites(self.unet)
+        sites = find_sites(self.unet)
         self.switchboard = Switchboard(sites)
         for site in sites:
             self.unet.get_submodule(site.name).set_processor(SiteProcessor(site, self.switchboard))
@@ -70,19 +74,47 @@ class StableDiffusion:
 
         Raises `ModelRefused` for another family, for weights that are not safetensors, and for damaged files.
         """
-        _check_family(folder)
+        check_family(folder, ("UNet2DConditionModel",))
+        unet = load_weights(folder, "unet", device, UNet2DConditionModel.from_pretrained, "torch_dtype")
+        return cls.around(ready(unet, device), folder, device, COMPONENTS, FrameByFrame())
+
+    @classmethod
+    def around(
+        cls,
+        unet: Any,
+        folder: ModelFolder,
+        device: Device,
+        components: tuple[str, ...],
+        calling: UNetCalling,
+    ) -> StableDiffusion:
+        """A UNet that is ready to run, with all else that its folder holds. components: what decides the
+        identity.
+        """
         transformers_logging.disable_progress_bar()  # a server's log is no place for it
-        unet = load_module(folder, "unet", device, UNet2DConditionModel.from_pretrained, "torch_dtype")
-        vae = load_module(folder, "vae", device, AutoencoderKL.from_pretrained, "torch_dtype")
-        text_encoder = load_module(folder, "text_encoder", device, CLIPTextModel.from_pretrained, "dtype")
-        with _refusing(folder, "tokenizer"):
-            tokenizer = CLIPTokenizer.from_pretrained(folder.path / "tokenizer", local_files_only=True)
-        with _refusing(folder, "scheduler"):
-            config = DDIMScheduler.load_config(folder.path, subfolder="scheduler", local_files_only=True)
+        vae = load_weights(folder, "vae", device, AutoencoderKL.from_pretrained, "torch_dtype")
+        text_encoder = load_weights(folder, "text_encoder", device, CLIPTextModel.from_pretrained, "dtype")
+        with refusing(folder, "tokenizer"):
+            tokenizer = CLIPTokenizer.from_pretrained(folder.place("tokenizer"), local_files_only=True)
+        with refusing(folder, "scheduler"):
+            config = DDIMScheduler.load_config(folder.place("scheduler"), local_files_only=True)
             schedule = NoiseSchedule.of(DDIMScheduler.from_config(config))
-        identity = folder.identity(_COMPONENTS)
-        defaults = folder.defaults()
-        return cls(folder.name, identity, device, defaults, schedule, unet, vae, text_encoder, tokenizer)
+        return cls(
+            folder.name,
+            folder.identity(components),
+            device,
+            folder.defaults(),
+            schedule,
+            unet,
+            ready(vae, device),
+            ready(text_encoder, device),
+            tokenizer,
+            calling,
+        )
+
+    @property
+    def frame_limit(self) -> int | None:
+        """See `Backbone.frame_limit`."""
+        return self.calling.frame_limit
 
     @property
     def reduction(self) -> int:
@@ -165,6 +197,7 @@ class StableDiffusion:
         residuals: asked for what to add within the UNet, once per pass of it.
         """
         frames = frames or range(latents.shape[1])
+        check_frames(self, len(frames))
         if len(branches) > 1 and not self.switchboard.couples_branches and not self._fits(latents):
             one_by_one = (slice(place, place + 1) for place in range(len(branches)))
             return torch.cat(
@@ -183,17 +216,15 @@ class StableDiffusion:
             )
         size = (latents.shape[-2], latents.shape[-1])
         layout = CallLayout(tuple(branches), frames, size, reach)
-        added = {} if residuals is None else residuals(latents, timestep, text, frames)
-        output = self.unet(
-            latents.flatten(0, 1).to(self.device.torch, self.device.dtype),
+        output = self.calling.predict(
+            self.unet,
+            latents.to(self.device.torch, self.device.dtype),
             timestep,
-            encoder_hidden_states=text.flatten(0, -3).to(self.device.dtype),
-            cross_attention_kwargs={"layout": layout},
-            return_dict=False,
-            **added,
-        )[0]
-        output = output.float().view(latents.shape)
-        return self.schedule.noise(output, latents, timestep)
+            text.to(self.device.dtype),
+            layout,
+            {} if residuals is None else residuals(latents, timestep, text, frames),
+        )
+        return self.schedule.noise(output.float(), latents, timestep)
 
     @contextmanager
     def saving_memory(self) -> Iterator[None]:
@@ -227,16 +258,17 @@ class StableDiffusion:
         return needed_mb < 0.4 * total_memory_mb(self.device)
 
 
-def _check_family(folder: ModelFolder) -> None:
-    if not (folder.path / "unet").is_dir():
+def check_family(folder: ModelFolder, unets: tuple[str, ...]) -> str:
+    """The class of the folder's UNet, which is one of `unets`; raises `ModelRefused` for another family."""
+    if not folder.place("unet").is_dir():
         raise ModelRefused(
             f"The model {folder.name} has no unet folder; only Stable Diffusion 1.5's class is known."
         )
     unet, text, vae = (folder.config(component) for component in ("unet", "text_encoder", "vae"))
     kind, encoder = unet.get("_class_name"), text.get("architectures")
-    if kind != "UNet2DConditionModel" or encoder not in (["CLIPTextModel"], None):
+    if kind not in unets or encoder not in (["CLIPTextModel"], None):
         raise ModelRefused(
-            f"The model {folder.name} is a {kind} under {encoder}; only UNet2DConditionModel under "
+            f"The model {folder.name} is a {kind} under {encoder}; only {' or '.join(unets)} under "
             "CLIPTextModel (Stable Diffusion 1.5's class) is known."
         )
     channels, latent_channels = unet.get("in_channels", 4), vae.get("latent_channels", 4)
@@ -251,23 +283,28 @@ def _check_family(folder: ModelFolder) -> None:
             f"The UNet of the model {folder.name} reads more than its one text encoder gives (Stable "
             "Diffusion XL does); use a model of Stable Diffusion 1.5's class."
         )
+    return str(kind)
 
 
-def load_module(
+def load_weights(
     folder: ModelFolder, component: str, device: Device, load: Callable[..., Any], dtype_name: str
 ) -> Any:
-    """One component, from safetensors and nothing else, ready to run; an empty name stands for what lies in
-    the folder itself.
+    """One component (empty: what lies in the folder itself), from safetensors and nothing else, in the
+    device's number format. Raises `ModelRefused` where it is missing or damaged.
     """
     variant = folder.variant(component)
-    with _refusing(folder, component):
-        module = load(
-            folder.path / component,
+    with refusing(folder, component):
+        return load(
+            folder.place(component),
             use_safetensors=True,
             variant=variant,
             local_files_only=True,
             **{dtype_name: device.dtype},
         )
+
+
+def ready(module: Any, device: Device) -> Any:
+    """A loaded module on its device, ready to run and not to be trained."""
     module.requires_grad_(False)
     # Convolutions run faster on pixels whose channels lie side by side.
     layout = torch.contiguous_format if device.kind == "mps" else torch.channels_last
@@ -275,7 +312,7 @@ def load_module(
 
 
 @contextmanager
-def _refusing(folder: ModelFolder, component: str) -> Iterator[None]:
+def refusing(folder: ModelFolder, component: str) -> Iterator[None]:
     """Within the block, whatever a missing or damaged file makes its library raise is `ModelRefused`."""
     try:
         yield
@@ -287,7 +324,7 @@ def _refusing(folder: ModelFolder, component: str) -> Iterator[None]:
         ) from error
 
 
-def _find_sites(unet: Any) -> tuple[AttentionSite, ...]:
+def find_sites(unet: Any) -> tuple[AttentionSite, ...]:
     """The attention layers of a UNet's transformer blocks, in the order in which they are called."""
     levels = len(unet.config.block_out_channels)
     sites = []
@@ -298,12 +335,21 @@ def _find_sites(unet: Any) -> tuple[AttentionSite, ...]:
         stage, _, rest = name.partition(".")
         block = int(rest.partition(".")[0]) if stage != "mid_block" else 0
         depth = {"down_blocks": block, "mid_block": levels - 1, "up_blocks": levels - 1 - block}[stage]
-        sites.append(AttentionSite(name, _KINDS[layer], 2**depth))
+        kind = SiteKind.TEMPORAL if ".motion_modules." in name else _KINDS[layer]
+        sites.append(AttentionSite(name, kind, 2**depth))
     return tuple(sorted(sites, key=_call_order))
 
 
-def _call_order(site: AttentionSite) -> int:
-    return ("down_blocks", "mid_block", "up_blocks").index(site.name.partition(".")[0])
+def _call_order(site: AttentionSite) -> tuple[int, ...]:
+    """By stage, block and layer of the UNet; in a layer, motion modules come after spatial attention."""
+    stage, *rest = site.name.split(".")
+    numbers = tuple(int(part) for part in rest if part.isdecimal())
+    place = numbers[:1] if stage == "mid_block" else numbers[:2]
+    return (
+        ("down_blocks", "mid_block", "up_blocks").index(stage),
+        *place,
+        int(site.kind is SiteKind.TEMPORAL),
+    )
 
 
 def _shorten(prompt: str) -> str:

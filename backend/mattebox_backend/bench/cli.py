@@ -15,8 +15,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from mattebox_backend.bench.cost_plot import plot_cost
 from mattebox_backend.bench.errors import BenchError
+from mattebox_backend.bench.results import Results
 from mattebox_backend.bench.running import ABLATIONS, BenchRun, ParamValue, run_tasks
+from mattebox_backend.bench.suite_run import run_suite
 from mattebox_backend.bench.summary import plot, summarise, summary_to_json, table
 from mattebox_backend.bench.tasks import Level, load_tasks
 from mattebox_backend.errors import MatteboxError
@@ -25,7 +28,7 @@ from mattebox_backend.pocket.checkpoint import write_atomically
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    help="Benchmarks: edits, attention.",
+    help="Benchmarks: edits, attention, cost.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -53,9 +56,22 @@ def edits(
     device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")] = "auto",
     work: Annotated[Path | None, typer.Option(help="Folder for clips, inversions and results.")] = None,
     picture: Annotated[Path | None, typer.Option("--plot", help="PNG for a plot of the figures.")] = None,
+    suite: Annotated[
+        str, typer.Option(help='Instead: all experiments of a suite ("papers"); --tasks caps each.')
+    ] = "",
+    page: Annotated[
+        Path | None, typer.Option(help="Markdown for a suite's tables; plots go beside it.")
+    ] = None,
+    experiment: Annotated[
+        list[str] | None, typer.Option(help="Only this experiment of the suite; again for more.")
+    ] = None,
 ) -> None:
     """Run editing tasks of the synthetic world and hold the results against the truth."""
     try:
+        if suite:
+            place = work or folders().cache / "bench"
+            run_suite(suite, experiment or [], json_file, page, tasks, device, place)
+            return
         chosen = load_tasks(level)[:tasks]
         variants = _variants(method, ablation or [])
         run = BenchRun(method, backbone, _params(param or []), device, work or folders().cache / "bench")
@@ -107,6 +123,54 @@ def attention(
     console.print(f"largest difference {found.largest_difference:.1e}", highlight=False)
 
 
+@app.command("cost")
+def cost(
+    json_file: Annotated[Path, typer.Option("--json", help="File for the figures.")],
+    frames: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Length of a clip; again for more. 8, 16, 32, 64 by default."),
+    ] = None,
+    area: Annotated[
+        list[float] | None,
+        typer.Option(min=0.001, max=1.0, help="Share of the picture; again for more. 0.05 to 1 by default."),
+    ] = None,
+    backbone: Annotated[str, typer.Option(help="Model: an id, a folder or a hub id.")] = "pocket-sd",
+    device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")] = "auto",
+    picture: Annotated[Path | None, typer.Option("--plot", help="PNG for a plot of the figures.")] = None,
+) -> None:
+    """Time and peak memory of every method, over growing clips and growing regions."""
+    from mattebox_backend.bench import cost as costs  # loads torch
+
+    try:
+        trials = [
+            *costs.trials_over_frames(backbone, device, frames or costs.FRAMES),
+            *costs.trials_over_area(backbone, device, area or costs.AREAS),
+        ]
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True)) as bar:
+            line = bar.add_task("cost", total=len(trials))
+
+            def on_done(trial: costs.Trial, _: costs.Cost) -> None:
+                bar.update(line, advance=1, description=f"{trial.name}, {trial.frames} frames")
+
+            found = costs.measure_all(trials, on_done)
+        write_atomically(json_file, (json.dumps(costs.to_json(found), indent=1) + "\n").encode())
+        if picture is not None:
+            plot_cost(found, picture)
+    except (MatteboxError, MediaError, OSError) as error:
+        raise _failed(error) from error
+    made = Table("what", "frames", "area", "seconds", "memory, MiB", title=f"A render on {backbone}")
+    for trial, spent in found:
+        made.add_row(
+            trial.name,
+            str(trial.frames),
+            f"{trial.area:.0%}",
+            f"{spent.total:.1f}",
+            f"{spent.peak_memory_mb:.0f}",
+        )
+    Console().print(made)
+
+
 def _failed(error: Exception) -> typer.Exit:
     """Says what is wrong; the exit code is that of every other command."""
     if isinstance(error, OSError):
@@ -132,7 +196,7 @@ def _run_with_bar(
         def on_done(variant: str, task: str, figures: Mapping[str, Any]) -> None:
             bar.update(line, advance=1, description=f"{task} {variant}: accuracy {figures['accuracy']:.2f}")
 
-        return run_tasks(run, chosen, variants, json_file, on_done)
+        return run_tasks(run, chosen, variants, Results(json_file), on_done)
 
 
 def _variants(method: str, names: list[str]) -> Mapping[str, Mapping[str, ParamValue]]:

@@ -33,10 +33,11 @@ class Verdict:
 
     accuracy: share of edited object-frames with the right colour and shape (for a background: right colour
     and pattern). colour, shape: each for itself. placement: VISOR-style. psnr, ssim: to the true edit inside
-    the regions. background_exact: share of the pixels outside the regions that equal the source.
-    gradient_region, gradient_background: G_temp over that of the truth (eq. 6.1). boundary: E_bound (eq.
-    6.2). warp: Warp-Err with true flow inside the regions. leak: share of pixels with another region's
-    colour. unsteadiness: spread of a region's mean colour over time (CIELAB).
+    the regions. whole_psnr: to the true edit, everywhere. background_psnr: to the source, outside the
+    regions; None where they are equal. background_exact: share of the pixels outside the regions that equal
+    the source. gradient_region, gradient_background: G_temp over that of the truth (eq. 6.1). boundary:
+    E_bound (eq. 6.2). warp: Warp-Err with true flow inside the regions. leak: share of pixels with another
+    region's colour. unsteadiness: spread of a region's mean colour over time (CIELAB).
     """
 
     accuracy: float | None
@@ -45,6 +46,8 @@ class Verdict:
     placement: float | None
     psnr: float | None
     ssim: float | None
+    whole_psnr: float | None
+    background_psnr: float | None
     background_exact: float | None
     gradient_region: float | None
     gradient_background: float | None
@@ -79,6 +82,8 @@ def judge(task: Task, frames: NDArray[np.uint8]) -> Verdict:
         placement=placement(frames, [centres[n] for n in seen], [targets[n] for n in seen], known),
         psnr=masked_psnr(frames, truth.frames, regions),
         ssim=masked_ssim(frames, truth.frames, regions),
+        whole_psnr=masked_psnr(frames, truth.frames, np.ones_like(regions)),
+        background_psnr=masked_psnr(frames, source.frames, outside),
         background_exact=exact_share(frames, source.frames, outside),
         gradient_region=temporal_gradient_ratio(frames, truth.frames, regions),
         gradient_background=temporal_gradient_ratio(frames, source.frames, outside),

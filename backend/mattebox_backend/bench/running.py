@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,15 +15,14 @@ import numpy as np
 from mattebox_media import write_clip
 from numpy.typing import NDArray
 
-from mattebox_backend.bench.errors import UnusableResults
 from mattebox_backend.bench.judging import judge
+from mattebox_backend.bench.results import Results
 from mattebox_backend.bench.tasks import Task, load_tasks, tasks_to_json
 from mattebox_backend.device import Device, choose_device
 from mattebox_backend.edit import Edit, Region
 from mattebox_backend.methods import find_method
 from mattebox_backend.methods.sampling_parameters import NEVER
 from mattebox_backend.models.registry import ModelRegistry
-from mattebox_backend.pocket.checkpoint import write_atomically
 from mattebox_backend.render import RenderPaths, Stage, render
 
 if TYPE_CHECKING:
@@ -39,10 +37,12 @@ ABLATIONS: Final[dict[str, dict[str, dict[str, ParamValue]]]] = {
         "cross": {"cross": True, "self_modulation": False},
         "cross+self": {"cross": True, "self_modulation": True},
     },
+    "roi-aware": {
+        "global edit, then blend": {"integrated": False},
+        "region-aware": {"integrated": True},
+    },
 }
 """For each method, its variants and the parameters that make them; the full method is named last."""
-
-RESULTS_VERSION: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def run_tasks(
     run: BenchRun,
     tasks: Sequence[Task],
     variants: Mapping[str, Mapping[str, ParamValue]],
-    results: Path,
+    results: Results,
     on_done: Callable[[str, str, Mapping[str, Any]], None],
 ) -> dict[str, Any]:
     """Run every task under every variant and return the results; ``results`` is rewritten after each, and
@@ -83,7 +83,7 @@ def run_tasks(
     """
     device = choose_device(run.device)
     models = ModelRegistry()
-    data = _resume(results, _key(run, models, device))
+    data = results.resume(_key(run, models, device))
     for task in tasks:
         for variant, extra in variants.items():
             done = data["variants"].setdefault(variant, {"params": {**run.params, **extra}, "tasks": {}})
@@ -91,7 +91,7 @@ def run_tasks(
                 done["tasks"][task.name] = _run_task(
                     run, task, variant, {**run.params, **extra}, models, device
                 )
-                write_atomically(results, (json.dumps(data, indent=1) + "\n").encode())
+                results.keep(data)
             on_done(variant, task.name, done["tasks"][task.name])
     return data
 
@@ -180,21 +180,3 @@ def _run_task(
         "background_exact_share": report.background_exact_share,
         "inversion_cached": report.inversion_cached,
     }
-
-
-def _resume(results: Path, key: Mapping[str, Any]) -> dict[str, Any]:
-    fresh: dict[str, Any] = {"version": RESULTS_VERSION, "run": dict(key), "variants": {}}
-    if not results.exists():
-        return fresh
-    try:
-        data: dict[str, Any] = json.loads(results.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UnusableResults(
-            f"The results {results} cannot be read ({error}); name another file."
-        ) from error
-    if not isinstance(data, dict) or data.get("run") != key or data.get("version") != RESULTS_VERSION:
-        raise UnusableResults(
-            f"The results {results} belong to another run (method, weights, parameters, device or tasks); "
-            "name another file."
-        )
-    return data

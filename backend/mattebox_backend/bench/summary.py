@@ -9,8 +9,8 @@ from typing import Any
 
 from rich.table import Table
 
-from mattebox_backend.bench.errors import BenchError
 from mattebox_backend.bench.judging import Verdict
+from mattebox_backend.bench.plotting import load_pyplot
 from mattebox_backend.bench.tasks import Level
 from mattebox_backend.metrics.bootstrap import Interval, bootstrap_interval
 
@@ -70,15 +70,7 @@ def plot(summary: Summary, path: Path) -> None:
     """Bars with intervals, a panel per figure, a group per level, a bar per variant. Needs matplotlib (the
     extra ``bench``).
     """
-    try:
-        import matplotlib as mpl
-
-        mpl.use("Agg")
-        from matplotlib import pyplot as plt
-    except ImportError as error:
-        raise BenchError(
-            "A plot needs matplotlib, which is not installed; install mattebox[bench] or leave out --plot."
-        ) from error
+    plt = load_pyplot()
     groups = [level.value for level in Level if any(level.value in levels for levels in summary.values())]
     figure, axes = plt.subplots(2, 4, figsize=(15, 6.5), constrained_layout=True)
     for axis, name in zip(axes.flat, PLOTTED, strict=True):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from importlib.resources import files
@@ -120,6 +120,15 @@ class Task:
         removed = sorted(e.index for e in self.edits if isinstance(e, Remove))
         kept = [n for n in region.objects if n not in removed]
         return [n - sum(r < n for r in removed) for n in kept]
+
+
+def to_give_back(task: Task) -> Task:
+    """The task whose true edit is the source itself: its regions and prompts name what is there."""
+    regions = tuple(
+        TaskRegion(region.name, expected_prompt(task.scene, region.objects), region.objects)
+        for region in task.regions
+    )
+    return replace(task, edits=(), regions=regions)
 
 
 def load_tasks(level: Level | None = None) -> list[Task]:

@@ -8,6 +8,7 @@ import math
 
 import torch
 
+from mattebox_backend.controls.edit_mask import EditMask
 from mattebox_backend.diffusion.control import Control, Run, Step
 
 
@@ -16,10 +17,12 @@ class InvariantRegion(Control):
 
     At the last step that is the clean source itself (the slip of noise that stays behind in the background
     comes from taking the level that the step started at). ε is drawn once from the edit's seed, so that the
-    background runs along one line of noise. A cell is free where the regions cover any of it.
+    background runs along one line of noise. mask: M; it has to come before among the controls. Without one a
+    cell is free where the regions cover any of it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, mask: EditMask | None = None) -> None:
+        self._mask = mask
         self._run: Run | None = None
         self._free = self._clean = self._noise = torch.empty(0)
 
@@ -35,10 +38,10 @@ class InvariantRegion(Control):
         if self._run is None:
             raise RuntimeError("InvariantRegion.after_step needs prepare() first.")
         level = step.level - 1
-        if level == 0:
-            return torch.where(self._free, latents, self._clean)
-        alpha = self._run.grid.alphas[level]
+        alpha = self._run.grid.alphas[level] if level > 0 else 1.0
         source = math.sqrt(alpha) * self._clean + math.sqrt(1 - alpha) * self._noise
+        if self._mask is not None:
+            return torch.lerp(source, latents, self._mask.current)
         return torch.where(self._free, latents, source)
 
     def close(self) -> None:

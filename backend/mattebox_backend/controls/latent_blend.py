@@ -6,17 +6,19 @@ from __future__ import annotations
 
 import torch
 
+from mattebox_backend.controls.edit_mask import EditMask
 from mattebox_backend.diffusion.control import Control, Run, Step
 
 
 class LatentBlend(Control):
     """`z ← M·z + (1 − M)·z*` after every step, with `z*` the inverted latents of the level the step led to.
 
-    At the last step that level is the clean source itself. A cell is free where the regions cover any of it;
-    everything else is the source's.
+    At the last step that level is the clean source itself. mask: M; it has to come before among the controls.
+    Without one a cell is free where the regions cover any of it; everything else is the source's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, mask: EditMask | None = None) -> None:
+        self._mask = mask
         self._run: Run | None = None
         self._free = torch.empty(0)
 
@@ -29,6 +31,8 @@ class LatentBlend(Control):
         if self._run is None:
             raise RuntimeError("LatentBlend.after_step needs prepare() first.")
         source = self._run.trajectory.level(step.level - 1, self._run.backbone.device)
+        if self._mask is not None:
+            return torch.lerp(source, latents, self._mask.current)
         return torch.where(self._free, latents, source)
 
     def close(self) -> None:

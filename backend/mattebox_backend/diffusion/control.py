@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 import torch
@@ -19,11 +21,36 @@ SOURCE_BRANCH = "source"
 """Predicts under the source's own prompt."""
 
 
+class Solver(StrEnum):
+    """How a step follows the predicted noise, as the slope of `x/√ᾱ` against `σ = √((1 − ᾱ)/ᾱ)`."""
+
+    EULER = "euler"
+    """One prediction a step: DDIM (Song et al., eq. 13)."""
+    HEUN = "heun"
+    """The mean of the predictions at both ends of the step, of second order, at twice the cost
+    (region-of-interest-aware diffusion, eqs. 5.13–5.16); the last step is Euler's.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingPlan:
+    """solver: of the steps. begin: sampling begins at the first level whose log-SNR, as felt at 512², is at
+    least this, with the trajectory's latents of that level; −∞ is the noisiest.
+    """
+
+    solver: Solver = Solver.EULER
+    begin: float = -math.inf
+
+
+DEFAULT_PLAN = SamplingPlan()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
     """What does not change in one render.
 
     trajectory: the inverted latents per noise level. generator: the only source of randomness, on the CPU.
+    picture: latent height and width of the whole picture, where the run works on a part of it.
     """
 
     denoiser: Denoiser
@@ -31,6 +58,8 @@ class Run:
     regions: RegionStack
     trajectory: Trajectory
     generator: torch.Generator
+    plan: SamplingPlan = DEFAULT_PLAN
+    picture: tuple[int, int] | None = None
 
     @property
     def backbone(self) -> Backbone:
@@ -46,6 +75,13 @@ class Run:
     def latent_size(self) -> tuple[int, int]:
         """Latent height and width."""
         return self.trajectory.shape[2], self.trajectory.shape[3]
+
+    @property
+    def picture_size(self) -> tuple[int, int]:
+        """Latent height and width of the whole picture: what a noise level is felt at. A part shows no less
+        detail than the whole.
+        """
+        return self.picture or self.latent_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +129,12 @@ class Question:
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
     """Predicted noise of a step: per branch that the step asked for, and the one to follow, all (F, C, h, w)
-    float32.
+    float32. latents: of the edit, that the noise was predicted in.
     """
 
     branches: Mapping[str, torch.Tensor]
     noise: torch.Tensor
+    latents: torch.Tensor
 
 
 class Control(Protocol):
@@ -120,7 +157,9 @@ class Control(Protocol):
         return latents
 
     def guide(self, prediction: Prediction, step: Step) -> torch.Tensor:
-        """The noise to follow, given every branch's and the choice of the controls before this one."""
+        """The noise to follow, given every branch's and the choice of the controls before this one. Asked
+        twice in a step of second order, the second time for the level that the step leads to.
+        """
         return prediction.noise
 
     def direct(self, direction: torch.Tensor, step: Step) -> torch.Tensor:

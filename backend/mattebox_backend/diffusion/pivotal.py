@@ -61,6 +61,7 @@ def find_pivots(
     empty: torch.Tensor,
     plan: PivotalPlan,
     conditional: Conditional,
+    picture_size: tuple[int, int],
     store: PivotStore,
     digest: str,
     work: Path,
@@ -69,8 +70,9 @@ def find_pivots(
     """The pivots of a trajectory, and their place in `store`.
 
     empty: (L, C), states of the empty prompt, where embeddings begin; each level goes on from the one before
-    it. `work` is the job's own folder: an interrupted search goes on from there and ends in the same bits.
-    `progress(step, of)` is told after every step and may raise to stop.
+    it. picture_size: latent height and width that noise levels are felt at. `work` is the job's own folder:
+    an interrupted search goes on from there and ends in the same bits. `progress(step, of)` is told after
+    every step and may raise to stop.
 
     Backbone passes per level: those of `conditional`, and one (forward and backward) per inner step.
     """
@@ -89,7 +91,7 @@ def find_pivots(
     else:
         latents, done = state.latents.to(device.torch), state.done
         embedding = torch.from_numpy(pivots.embeddings[grid.steps - done].copy()).to(device.torch)
-    for step in steps_of(grid, *trajectory.shape[2:])[done:]:
+    for step in steps_of(grid, *picture_size)[done:]:
         noise, guidance = conditional(latents, trajectory.level(step.level, device), step)
         target = trajectory.level(step.level - 1, device)
         if step.felt_log_snr <= plan.until and plan.scale != 1:

@@ -1,4 +1,4 @@
-"""The sampler: DDIM down the grid, under controls, resumable at every step."""
+"""The sampler: DDIM, or its second-order relative, down the grid, under controls, resumable at every step."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from typing import Protocol
 
 import torch
 
-from mattebox_backend.diffusion.control import EDIT_BRANCH, Branch, Control, Prediction, Question, Run, Step
+from mattebox_backend.diffusion.control import (
+    EDIT_BRANCH,
+    Branch,
+    Control,
+    Prediction,
+    Question,
+    Run,
+    Solver,
+    Step,
+)
 from mattebox_backend.diffusion.inspection import Inspector
 from mattebox_backend.diffusion.schedule import Grid, felt_log_snr, reference_time
 
@@ -49,7 +58,8 @@ def sample(
     watch: Watcher,
     inspector: Inspector | None = None,
 ) -> torch.Tensor:
-    """Sample from the inverted latents of the noisiest level under the edit's text (L, C) and `controls`.
+    """Sample from the trajectory's latents at the level where the run's plan begins (the noisiest, unless it
+    says otherwise), under the edit's text (L, C) and `controls`.
 
     Returns clean latents (F, C, h, w) float32. The backbone is left as it was found, whatever happens. The
     inspector changes no bit of them.
@@ -59,14 +69,17 @@ def sample(
         branches = (edit, *(branch for control in controls for branch in control.branches(run)))
         for control in controls:
             control.prepare(run)
+        steps = steps_of(run.grid, *run.picture_size)
         state = checkpoint.restore()
         if state is None:
-            latents, done = run.trajectory.level(run.grid.steps, run.backbone.device), 0
+            first = _first(steps, run.plan.begin)
+            latents, done = run.trajectory.level(first.level, run.backbone.device), first.index
         else:
             latents, done = state.latents.to(run.backbone.device.torch), state.done
             run.generator.set_state(state.generator)
-        for step in steps_of(run.grid, *run.latent_size)[done:]:
-            latents, clean = _advance(run, branches, controls, latents, step, inspector)
+        for step in steps[done:]:
+            following = steps[step.index + 1] if step.level > 1 else None
+            latents, clean = _advance(run, branches, controls, latents, step, following, inspector)
             checkpoint.keep(SamplerState(step.index + 1, latents, run.generator.get_state()))
             watch(step, clean)
         return latents
@@ -85,24 +98,31 @@ def steps_of(grid: Grid, latent_height: int, latent_width: int) -> tuple[Step, .
     return tuple(steps)
 
 
+def _first(steps: Sequence[Step], begin: float) -> Step:
+    """The first step at a level of at least `begin`; the last one where none is."""
+    return next((step for step in steps if step.felt_log_snr >= begin), steps[-1])
+
+
 def _advance(
     run: Run,
     branches: Sequence[Branch],
     controls: Sequence[Control],
     latents: torch.Tensor,
     step: Step,
+    following: Step | None,
     inspector: Inspector | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The latents after one step, and the clean latents that its prediction implies."""
     for control in controls:
         latents = control.before_step(latents, step)
     question = _question(branches, latents, step)
-    noises = run.denoiser.predict(question.latents, step.timestep, question.text, question.branches)
-    by_name = dict(zip(question.branches, noises, strict=True))
-    prediction = Prediction(by_name, by_name[EDIT_BRANCH])
-    for control in controls:
-        prediction = replace(prediction, noise=control.guide(prediction, step))
-    noise = direction = prediction.noise
+    noise = _answer(run, question, controls, latents, step)
+    if run.plan.solver is Solver.HEUN and following is not None:
+        # DDIM is Euler's method in x/√ᾱ over σ, and linear in the noise: the mean of both slopes is Heun's.
+        ahead = run.grid.move(latents, noise, step.level, step.level - 1)
+        slope = _answer(run, _question(branches, ahead, following), controls, ahead, following)
+        noise = (noise + slope) / 2
+    direction = noise
     for control in controls:
         direction = control.direct(direction, step)
     clean = run.grid.clean(latents, noise, step.level)
@@ -120,6 +140,18 @@ def _question(branches: Sequence[Branch], latents: torch.Tensor, step: Step) -> 
     inputs = [latents if branch.latents is None else branch.latents(step) for branch in wanted]
     texts = [branch.text if isinstance(branch.text, torch.Tensor) else branch.text(step) for branch in wanted]
     return Question(torch.stack(inputs), stack_texts(texts), tuple(branch.name for branch in wanted))
+
+
+def _answer(
+    run: Run, question: Question, controls: Sequence[Control], latents: torch.Tensor, step: Step
+) -> torch.Tensor:
+    """The noise to follow: every branch's in one call, then the controls' choice."""
+    noises = run.denoiser.predict(question.latents, step.timestep, question.text, question.branches)
+    by_name = dict(zip(question.branches, noises, strict=True))
+    prediction = Prediction(by_name, by_name[EDIT_BRANCH], latents)
+    for control in controls:
+        prediction = replace(prediction, noise=control.guide(prediction, step))
+    return prediction.noise
 
 
 def stack_texts(texts: Sequence[torch.Tensor]) -> torch.Tensor:

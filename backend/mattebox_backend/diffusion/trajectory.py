@@ -25,7 +25,8 @@ _LATENTS, _META = "latents.npy", "meta.json"
 class TrajectoryKey:
     """All that a trajectory depends on. Masks, regions and the edit's prompt are no part of it.
 
-    windows: size and stride of the stretches of frames, None where all were inverted at once.
+    windows: size and stride of the stretches of frames, None where all were inverted at once. part: (left,
+    top, width, height) of the part of the picture that was inverted; None for all of it.
     """
 
     clip_hash: str
@@ -40,10 +41,11 @@ class TrajectoryKey:
     windows: tuple[int, int] | None
     device: str
     precision: str
+    part: tuple[int, int, int, int] | None = None
 
     def digest(self) -> str:
         """SHA-256 (hex)."""
-        text = json.dumps({"trajectory": 1, **asdict(self)}, sort_keys=True)
+        text = json.dumps({"trajectory": 2, **asdict(self)}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mattebox_proto.editfile import EditFile, ReferenceSpec, RegionSpec, save
+from mattebox_proto.editfile import ControlSpec, EditFile, ReferenceSpec, RegionSpec, save
 from PIL import Image
 
 from mattebox_backend.edit import Edit, Reference, Region
@@ -32,6 +32,7 @@ def save_edit(folder: Path, edit: Edit) -> None:
         params=dict(edit.params),
         condition_pictures=_save_condition(folder, edit),
         inspect=edit.inspect,
+        controls=[ControlSpec.model_construct(name=c.name, params=dict(c.params)) for c in edit.controls],
     )
     save(file, folder / "edit.toml")
 

@@ -7,18 +7,23 @@ from mattebox_backend.masks.algebra import intersect, invert, subtract, union
 from mattebox_backend.masks.feather import boundary_band, matte
 from mattebox_backend.masks.modes import shape_mask
 from mattebox_backend.masks.pyramid import area_coverage, resize_masks, token_owners
-from mattebox_backend.masks.stack import BACKGROUND, RegionStack, stack_regions
+from mattebox_backend.masks.smoothing import smooth_mask, smooth_matte
+from mattebox_backend.masks.stack import BACKGROUND, RegionStack, crop_regions, reshape_regions, stack_regions
 
 __all__ = [
     "BACKGROUND",
     "RegionStack",
     "area_coverage",
     "boundary_band",
+    "crop_regions",
     "intersect",
     "invert",
     "matte",
+    "reshape_regions",
     "resize_masks",
     "shape_mask",
+    "smooth_mask",
+    "smooth_matte",
     "stack_regions",
     "subtract",
     "token_owners",

@@ -20,7 +20,8 @@ def area_coverage(masks: Mask, height: int, width: int) -> NDArray[np.float32]:
     """The share of every cell that a mask covers.
 
     masks: (F, H, W) uint8. Returns (F, height, width) float32 in [0, 1]. Cells need not divide the frame
-    evenly.
+    evenly. Taken at every size that a network works in, it is the hierarchical mask pyramid of
+    region-of-interest-aware diffusion (eq. 3.12), its kernel K_s the cell itself.
     """
     frames = [_area_resize(np.asarray(mask, np.float32) / np.float32(255), height, width) for mask in masks]
     return np.clip(np.stack(frames), 0, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 import numpy as np
@@ -13,7 +13,7 @@ from mattebox_backend.edit import MaskMode, Region
 from mattebox_backend.masks.algebra import Mask, hard, subtract, union
 from mattebox_backend.masks.feather import matte
 from mattebox_backend.masks.modes import shape_mask
-from mattebox_backend.masks.pyramid import area_coverage, token_owners
+from mattebox_backend.masks.pyramid import area_coverage, resize_masks, token_owners
 
 BACKGROUND = 0
 """The owner label of what no region holds; region k of a stack has the label k + 1."""
@@ -26,8 +26,8 @@ _NESTED_SHARE = 0.9
 class RegionStack:
     """The regions of an edit, bottom-most first, with masks in their final shape.
 
-    masks: per region (F, H, W) uint8 at source size, mode applied. visible: the same without what lies above.
-    parents: per region the indices of the regions that it is a part of.
+    masks: per region (F, H, W) uint8, mode applied, at source size (or as `crop_regions` made them). visible:
+    the same without what lies above. parents: per region the indices of the regions that it is a part of.
     """
 
     regions: tuple[Region, ...]
@@ -40,14 +40,24 @@ class RegionStack:
         frames = zip(*self.masks, strict=True)
         return np.concatenate([area_coverage(union(*masks)[None], height, width) for masks in frames])
 
+    def shares(self, height: int, width: int) -> NDArray[np.float32]:
+        """The share of every cell in which each region shows, what lies above it taken off: (K, F, height,
+        width) float32 in [0, 1], bottom-most region first.
+        """
+        return np.stack([area_coverage(mask, height, width) for mask in self.visible])
+
     def owners(self, height: int, width: int, share: float = 0.5) -> NDArray[np.int64]:
         """The owner of every token: (F, height, width) int64, `BACKGROUND` or region index + 1.
 
         share: of a token from which the background leaves it to a region, in (0, ½]; see `token_owners`.
         """
         coverage = np.stack([area_coverage(mask, height, width) for mask in self.masks])
-        visible = np.stack([area_coverage(mask, height, width) for mask in self.visible])
-        return token_owners(coverage, visible, share)
+        return token_owners(coverage, self.shares(height, width), share)
+
+    def union(self, frame: int) -> NDArray[np.float32]:
+        """What any region covers of a frame: (H, W) float32 in [0, 1]."""
+        covered = union(*(masks[frame] for masks in self.masks))
+        return np.asarray(covered, np.float32) / np.float32(255)
 
     def matte(self, frame: int) -> NDArray[np.float32]:
         """How much of the edit each pixel of a frame shows, every region's feather included: (H, W) in [0,
@@ -75,6 +85,23 @@ def stack_regions(
         for index in range(len(masks))
     )
     return RegionStack(ordered, masks, visible, parents)
+
+
+def reshape_regions(stack: RegionStack, mode: MaskMode) -> RegionStack:
+    """The stack with every mask, as it is, put into another mode's shape."""
+    masks = tuple(np.stack([shape_mask(mask, mode) for mask in masks]) for masks in stack.masks)
+    visible = tuple(_uncovered(mask, masks[index + 1 :]) for index, mask in enumerate(masks))
+    return replace(stack, masks=masks, visible=visible)
+
+
+def crop_regions(stack: RegionStack, height: int, width: int, part: tuple[slice, slice]) -> RegionStack:
+    """The stack over a part (rows, columns) of the picture at another size (height, width), by area."""
+
+    def cropped(masks: Mask) -> Mask:
+        return np.stack([resize_masks(mask[None], height, width)[0][part] for mask in masks])
+
+    masks = tuple(cropped(masks) for masks in stack.masks)
+    return replace(stack, masks=masks, visible=tuple(cropped(masks) for masks in stack.visible))
 
 
 def _shaped(region: Region, after_frame: Callable[[], None]) -> Mask:

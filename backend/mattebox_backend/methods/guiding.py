@@ -6,25 +6,30 @@ from __future__ import annotations
 
 import math
 
-from mattebox_backend.controls.guidance import UNCONDITIONAL_BRANCH, ClassifierFreeGuidance
+from mattebox_backend.controls.guidance import UNCONDITIONAL_BRANCH, ClassifierFreeGuidance, GuidanceField
 from mattebox_backend.diffusion.control import SOURCE_BRANCH, Control
 from mattebox_backend.methods.materials import Materials
 from mattebox_backend.methods.sampling_parameters import NEVER, SamplingParameters
 
 
-def guidance(materials: Materials, p: SamplingParameters) -> list[Control]:
-    """The two guidances of `p`; of a window that is empty, none has an effect."""
+def guidance(
+    materials: Materials, p: SamplingParameters, field: GuidanceField | None = None
+) -> list[Control]:
+    """The two guidances of `p`, over a field where one is given; of a window that is empty, none has an
+    effect.
+    """
     negative = materials.backbone.embed(p.negative_prompt)
     was = materials.backbone.embed(materials.source_prompt)
     turn = _end_of_source_guidance(materials.source_prompt, p)
     return [
-        ClassifierFreeGuidance(SOURCE_BRANCH, was.states, p.source_guidance, until=turn),
+        ClassifierFreeGuidance(SOURCE_BRANCH, was.states, p.source_guidance, until=turn, field=field),
         ClassifierFreeGuidance(
             UNCONDITIONAL_BRANCH,
             negative.states,
             p.guidance,
             above=turn,
             until=p.guidance_window,
+            field=field,
         ),
     ]
 

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from mattebox_backend.backbones.controlnet import ControlNet
 from mattebox_backend.backbones.protocol import Backbone
 from mattebox_backend.controls.text_layout import TextLayout
-from mattebox_backend.diffusion.control import Control
+from mattebox_backend.diffusion.control import DEFAULT_PLAN, Control, SamplingPlan
 from mattebox_backend.diffusion.denoiser import Denoiser
 from mattebox_backend.diffusion.pivotal import Conditional, PivotalPlan
 from mattebox_backend.diffusion.pivots import Pivots
 from mattebox_backend.diffusion.trajectory import Trajectory
 from mattebox_backend.diffusion.tuning import TuningPlan
+from mattebox_backend.edit import ControlChoice
 from mattebox_backend.masks import RegionStack
 
 
@@ -47,12 +48,22 @@ class Materials(Protocol):
         ...
 
     @property
+    def pixels_per_cell(self) -> float:
+        """How many pixels of the source a latent cell spans along a side."""
+        ...
+
+    @property
+    def controls(self) -> Sequence[ControlChoice]:
+        """The controls that the edit lists, for the method that takes a list."""
+        ...
+
+    @property
     def condition_pictures(self) -> NDArray[np.uint8] | None:
-        """The edit's condition pictures, (F, H, W, 3) uint8 RGB at the size that the backbone works at."""
+        """The edit's condition pictures, (F, H, W, 3) uint8 RGB as the backbone is given the frames."""
         ...
 
     def frames(self) -> NDArray[np.uint8]:
-        """The source, (F, H, W, 3) uint8 RGB at the size that the backbone works at."""
+        """The source, (F, H, W, 3) uint8 RGB as the backbone is given it."""
         ...
 
     def controlnet(self, name: str) -> ControlNet:
@@ -61,6 +72,10 @@ class Materials(Protocol):
 
     def invert(self, denoiser: Denoiser, prompt: str, *, steps: int) -> Trajectory:
         """The source inverted over a grid of `steps`, from the cache where it has been done before."""
+        ...
+
+    def noised(self, denoiser: Denoiser, *, steps: int) -> Trajectory:
+        """The source under noise from the edit's seed, over a grid of `steps`, instead of its inversion."""
         ...
 
     def tuned(self, denoiser: Denoiser, prompt: str, plan: TuningPlan) -> Denoiser:
@@ -90,6 +105,7 @@ class Materials(Protocol):
         words: TextLayout,
         start: Trajectory,
         controls: Sequence[Control],
+        plan: SamplingPlan = DEFAULT_PLAN,
         *,
         regions: RegionStack | None = None,
     ) -> torch.Tensor:

@@ -7,7 +7,7 @@ import torch
 from mattebox_backend.attention import Reach
 from mattebox_backend.controls.invariant_region import InvariantRegion
 from mattebox_backend.controls.reattention import ReAttention, ReAttentionSchedule, readable_sites
-from mattebox_backend.controls.text_layout import lay_out_text
+from mattebox_backend.controls.text_layout import TextLayout, lay_out_text
 from mattebox_backend.diffusion.control import Control
 from mattebox_backend.diffusion.denoiser import Denoiser
 from mattebox_backend.diffusion.tuning import TuningPlan
@@ -32,21 +32,10 @@ def reatco(materials: Materials, p: ReAtCoParameters) -> torch.Tensor:
     words = lay_out_text(
         materials.backbone, materials.prompt, materials.regions.regions, words_alone=p.words_alone
     )
-    if p.reattention:
-        readable_sites(materials.backbone, p.map_reduction)  # rather refused now than after the inversion
     under_condition = conditioning(materials, p)
-    schedule = ReAttentionSchedule(
-        step_size=p.step_size,
-        share=p.top_share,
-        window=p.window,
-        thresholds=REFINEMENT_THRESHOLDS,
-        refinements=p.refinements,
-        reduction=p.map_reduction,
-        checkpointing=p.checkpointing,
-    )
     controls: list[Control] = guidance(materials, p)
     if p.reattention:
-        controls.append(ReAttention(words, schedule))
+        controls.append(re_attention(materials, words, p))
     if p.invariant:
         controls.append(InvariantRegion())
 
@@ -57,3 +46,18 @@ def reatco(materials: Materials, p: ReAtCoParameters) -> torch.Tensor:
     denoiser = under_condition(denoiser)
     source = materials.invert(denoiser, materials.source_prompt, steps=p.steps)
     return materials.sample(denoiser, words, source, controls)
+
+
+def re_attention(materials: Materials, words: TextLayout, p: ReAtCoParameters) -> ReAttention:
+    """RAD (eqs. 2–7). Raises `InvalidEdit` where the backbone has no attention of the size to be read."""
+    readable_sites(materials.backbone, p.map_reduction)
+    schedule = ReAttentionSchedule(
+        step_size=p.step_size,
+        share=p.top_share,
+        window=p.window,
+        thresholds=REFINEMENT_THRESHOLDS,
+        refinements=p.refinements,
+        reduction=p.map_reduction,
+        checkpointing=p.checkpointing,
+    )
+    return ReAttention(words, schedule)

@@ -8,12 +8,20 @@ from typing import Any
 
 import torch
 
+from mattebox_backend.methods.custom import custom
 from mattebox_backend.methods.materials import Materials
 from mattebox_backend.methods.reatco import reatco
+from mattebox_backend.methods.roi_aware import roi_aware
 from mattebox_backend.methods.st_modulator import st_modulator
 from mattebox_backend.methods.videodirector import videodirector
 
 RECIPES: Mapping[str, Callable[[Materials, Any], torch.Tensor]] = MappingProxyType(
-    {"st-modulator": st_modulator, "reatco": reatco, "videodirector": videodirector}
+    {
+        "st-modulator": st_modulator,
+        "reatco": reatco,
+        "videodirector": videodirector,
+        "roi-aware": roi_aware,
+        "custom": custom,
+    }
 )
 """By method name: materials and parsed parameters → clean latents (F, C, h, w)."""

@@ -9,8 +9,10 @@ from types import MappingProxyType
 from typing import Any
 
 from mattebox_backend.errors import UnknownMethod
+from mattebox_backend.methods.custom_parameters import CustomParameters
 from mattebox_backend.methods.parameters import Parameter, ParameterValue, describe, parse
 from mattebox_backend.methods.reatco_parameters import ReAtCoParameters
+from mattebox_backend.methods.roi_aware_parameters import RoiAwareParameters
 from mattebox_backend.methods.st_modulator_parameters import StModulatorParameters
 from mattebox_backend.methods.videodirector_parameters import VideoDirectorParameters
 
@@ -29,12 +31,13 @@ class MethodDescription:
 @dataclass(frozen=True, slots=True)
 class Method:
     """A method of this version: its description, the dataclass of its parameters, and whether it makes use
-    of references.
+    of references and of a list of controls.
     """
 
     description: MethodDescription
     parameters: type[Any]
     takes_references: bool = False
+    takes_controls: bool = False
 
     def parse(
         self,
@@ -69,11 +72,29 @@ _VIDEODIRECTOR = MethodDescription(
     parameters=describe(VideoDirectorParameters),
 )
 
+_ROI_AWARE = MethodDescription(
+    "roi-aware",
+    "Region-aware diffusion",
+    "Lets the region mask take part in every step: in attention, guidance, step sizes and the boundary.",
+    available=True,
+    parameters=describe(RoiAwareParameters),
+)
+
+_CUSTOM = MethodDescription(
+    "custom",
+    "Custom",
+    "A mix of controls of one's own choice, listed in the edit file.",
+    available=True,
+    parameters=describe(CustomParameters),
+)
+
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
         _ST_MODULATOR.name: Method(_ST_MODULATOR, StModulatorParameters),
         _REATCO.name: Method(_REATCO, ReAtCoParameters),
         _VIDEODIRECTOR.name: Method(_VIDEODIRECTOR, VideoDirectorParameters),
+        _ROI_AWARE.name: Method(_ROI_AWARE, RoiAwareParameters),
+        _CUSTOM.name: Method(_CUSTOM, CustomParameters, takes_controls=True),
     }
 )
 """The methods of this version, by name."""
@@ -85,13 +106,6 @@ _PLANNED = (
         "Carries an edited frame through the clip with a small adapter trained on it.",
         available=False,
     ),
-    MethodDescription(
-        "roi-aware",
-        "Region-aware diffusion",
-        "A denoiser trained with the region mask as an input.",
-        available=False,
-    ),
-    MethodDescription("custom", "Custom", "A list of controls of one's own choice.", available=False),
 )
 
 

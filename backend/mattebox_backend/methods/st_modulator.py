@@ -9,7 +9,8 @@ import torch
 from mattebox_backend.attention import Reach
 from mattebox_backend.controls.latent_blend import LatentBlend
 from mattebox_backend.controls.layout_attention import LayoutAttention, LayoutStrength
-from mattebox_backend.controls.text_layout import lay_out_text
+from mattebox_backend.controls.reconstruction import RECONSTRUCTION_BRANCH
+from mattebox_backend.controls.text_layout import TextLayout, lay_out_text
 from mattebox_backend.diffusion.control import SOURCE_BRANCH, Control
 from mattebox_backend.diffusion.denoiser import Denoiser
 from mattebox_backend.methods.conditioning import conditioning
@@ -33,6 +34,18 @@ def st_modulator(materials: Materials, p: StModulatorParameters) -> torch.Tensor
     words = lay_out_text(
         materials.backbone, materials.prompt, materials.regions.regions, words_alone=p.words_alone
     )
+    controls: list[Control] = [*guidance(materials, p), layout_attention(words, p)]
+    if p.blend:
+        controls.append(LatentBlend())
+
+    under_condition = conditioning(materials, p)
+    denoiser = under_condition(Denoiser(materials.backbone, Reach.ALL if p.full_frame else Reach.OWN))
+    source = materials.invert(denoiser, materials.source_prompt, steps=p.steps)
+    return materials.sample(denoiser, words, source, controls)
+
+
+def layout_attention(words: TextLayout, p: StModulatorParameters) -> LayoutAttention:
+    """Eqs. 1–5. A branch under the source's prompt reads it unsteered: its words belong to no region."""
     strength = LayoutStrength(
         cross=p.lambda_cross if p.cross else 0.0,
         self_=p.lambda_self if p.self_modulation else 0.0,
@@ -43,14 +56,4 @@ def st_modulator(materials: Materials, p: StModulatorParameters) -> torch.Tensor
         neutral_specials=p.special_tokens == "neutral",
         token_share=p.token_share,
     )
-    controls: list[Control] = [
-        *guidance(materials, p),
-        LayoutAttention(words, strength, other_texts=[SOURCE_BRANCH]),
-    ]
-    if p.blend:
-        controls.append(LatentBlend())
-
-    under_condition = conditioning(materials, p)
-    denoiser = under_condition(Denoiser(materials.backbone, Reach.ALL if p.full_frame else Reach.OWN))
-    source = materials.invert(denoiser, materials.source_prompt, steps=p.steps)
-    return materials.sample(denoiser, words, source, controls)
+    return LayoutAttention(words, strength, other_texts=[SOURCE_BRANCH, RECONSTRUCTION_BRANCH])

@@ -1,4 +1,8 @@
-"""How near two clips are inside a mask: PSNR, SSIM, and the share of pixels that are exactly equal."""
+"""How near two clips are inside a mask: ℓ1, ℓ2, PSNR, SSIM, and the share of pixels that are exactly equal.
+
+A perceptual distance (LPIPS) is a network's judgement and needs its weights; there is none here, and nothing
+stands in for it.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,31 @@ Frames = NDArray[np.uint8]
 Mask = NDArray[Any]
 
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+
+
+def masked_l1(frames: Frames, reference: Frames, mask: Mask) -> float | None:
+    """Mean absolute difference over all channels of the pixels in ``mask``, values in [0, 1] (region-of-
+    interest-aware diffusion, section 6); None when the mask is empty.
+    """
+    difference = _differences(frames, reference, mask)
+    return None if difference is None else float(np.abs(difference).mean())
+
+
+def masked_l2(frames: Frames, reference: Frames, mask: Mask) -> float | None:
+    """Root mean squared difference over all channels of the pixels in ``mask``, values in [0, 1]; None when
+    the mask is empty.
+    """
+    difference = _differences(frames, reference, mask)
+    return None if difference is None else float(np.sqrt(np.square(difference).mean()))
+
+
+def _differences(frames: Frames, reference: Frames, mask: Mask) -> NDArray[np.float64] | None:
+    """Of the pixels in ``mask``, (n, 3) in [-1, 1]; None when it is empty."""
+    check_clips(frames, reference, mask)
+    inside = mask.astype(bool)
+    if not inside.any():
+        return None
+    return np.asarray((frames[inside].astype(np.float64) - reference[inside]) / 255)
 
 
 def masked_psnr(frames: Frames, reference: Frames, mask: Mask) -> float | None:

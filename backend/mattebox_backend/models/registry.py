@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,12 +19,20 @@ if TYPE_CHECKING:
     from mattebox_backend.device import Device
 
 _INDEX = "model_index.json"
-_LOADABLE = "StableDiffusionPipeline"
+_MARKS = (_INDEX, *(f"{part}/config.json" for part in ("unet", "transformer", "motion_adapter")))
+"""Files of which one at least makes a folder a model."""
+_LOADABLE = {
+    "StableDiffusionPipeline": ("unet", "vae", "text_encoder"),
+    "RegionDiffusionPipeline": ("unet", "region"),
+    "AnimateDiffPipeline": ("unet", "motion_adapter", "vae", "text_encoder"),
+}
+"""The pipelines that can be loaded, with the components that have weights."""
 _FAMILIES = {
-    _LOADABLE: "stable-diffusion",
+    "StableDiffusionPipeline": "stable-diffusion",
     "StableDiffusionInpaintPipeline": "stable-diffusion-inpaint",
     "AnimateDiffPipeline": "animatediff",
     "WanImageToVideoPipeline": "wan-image-to-video",
+    "RegionDiffusionPipeline": "region-diffusion",
 }
 
 
@@ -61,11 +69,17 @@ class ModelRegistry:
             raise UnknownModel(
                 f"The edit names no backbone; use one of {self._known()}, a model folder or a hub id."
             )
-        return self._find("backbone", model, _is_model, self._known)
+        place = _at_path(model, "backbone") or self._find(model)
+        if place is None:
+            raise _unknown("backbone", model, self._known())
+        return place
 
     def resolve_controlnet(self, name: str) -> Path | str:
         """The folder of a ControlNet, or its hub id unchanged. Raises UnknownModel."""
-        return self._find("ControlNet", name, _is_controlnet, self._known_controlnets)
+        place = _at_path(name, "ControlNet") or self._find(name, _is_controlnet)
+        if place is None:
+            raise _unknown("ControlNet", name, self._known_controlnets())
+        return place
 
     def load(self, backbone_id: str, device: Device) -> Backbone:
         """The loaded backbone, kept for the next job. Raises UnknownModel and ModelRefused."""
@@ -77,7 +91,7 @@ class ModelRegistry:
             self._unload()
             from mattebox_backend.backbones import load_backbone
 
-            backbone = load_backbone(place, device)
+            backbone = load_backbone(place, device, self._base)
             self._warm = (wanted, backbone)
             return backbone
 
@@ -108,8 +122,24 @@ class ModelRegistry:
                 continue
             for path in sorted(folder.iterdir()):
                 if _is_model(path):
-                    found[path.name] = _entry(path.name, path)
+                    found[path.name] = self._entry(path.name, path)
         return sorted(found.values(), key=lambda entry: entry.id)
+
+    def _find(self, model: str, fits: Callable[[Path], bool] | None = None) -> Path | str | None:
+        fits = fits or _is_model
+        for folder in (shipped_folder(), *self._folders):
+            if _is_plain(model) and fits(folder / model):
+                return folder / model
+        return model if model.count("/") == 1 and not model.startswith((".", "/", "~")) else None
+
+    def _base(self, name: str) -> Path | str:
+        """Where the model lies that another one is built on; what is not known is not listed here, since a
+        list of the models asks for their bases.
+        """
+        place = self._find(name)
+        if place is None:
+            raise UnknownModel(f"The model {name} is not known.")
+        return place
 
     def _unload(self) -> None:
         self._unload_controlnet()
@@ -122,41 +152,39 @@ class ModelRegistry:
             self._warm_controlnet[1].unload()
             self._warm_controlnet = None
 
-    def _find(
-        self, what: str, name: str, fits: Callable[[Path], bool], known: Callable[[], str]
-    ) -> Path | str:
-        """The folder of a model that `fits`, or a hub id; what: the word for it in an error."""
-        path = Path(name).expanduser()
-        if path.is_absolute():
-            if path.is_dir():
-                return path
-            raise UnknownModel(f"There is no model folder at {path}; check the path of the {what}.")
-        for folder in (shipped_folder(), *self._folders):
-            if _is_plain(name) and fits(folder / name):
-                return folder / name
-        if name.count("/") == 1 and not name.startswith((".", "/", "~")):
-            return name
-        raise UnknownModel(
-            f"The {what} “{name}” is not known; use one of {known()}, the full path of a model folder, or a "
-            "hub id such as owner/name."
-        )
-
-    def _known(self) -> str:
-        return ", ".join(entry.id for entry in self.entries() if entry.available) or "none that is installed"
-
     def _known_controlnets(self) -> str:
         folders = [folder for folder in (shipped_folder(), *self._folders) if folder.is_dir()]
         names = {path.name for folder in folders for path in folder.iterdir() if _is_controlnet(path)}
         return ", ".join(sorted(names)) or "none that is installed"
 
-    @staticmethod
-    def _cached_hub_models() -> Iterator[ModelEntry]:
+    def _known(self) -> str:
+        return ", ".join(entry.id for entry in self.entries() if entry.available) or "none that is installed"
+
+    def _cached_hub_models(self) -> Iterator[ModelEntry]:
         from huggingface_hub.constants import HF_HUB_CACHE
 
         for folder in sorted(Path(HF_HUB_CACHE).glob("models--*--*")):
             snapshots = sorted(folder.glob(f"snapshots/*/{_INDEX}"), key=lambda path: path.stat().st_mtime)
             if snapshots:
-                yield _entry("/".join(folder.name.split("--")[1:]), snapshots[-1].parent)
+                yield self._entry("/".join(folder.name.split("--")[1:]), snapshots[-1].parent)
+
+    def _entry(self, name: str, path: Path) -> ModelEntry:
+        folder, pipeline = ModelFolder(name, path), ""
+        try:
+            pipeline = folder.pipeline()
+            folder = self._with_base(folder)
+            defaults = folder.defaults()
+        except ModelRefused as error:
+            return ModelEntry(name, _FAMILIES.get(pipeline, pipeline), str(path), False, str(error))
+        known = _LOADABLE.get(pipeline)
+        note = f"{pipeline} is not in this version yet" if known is None else _fault(folder, known)
+        return ModelEntry(name, _FAMILIES.get(pipeline, pipeline), str(path), not note, note, defaults)
+
+    def _with_base(self, folder: ModelFolder) -> ModelFolder:
+        """The folder with its base; one on the hub is left for when the model is loaded."""
+        base = folder.base_name()
+        place = folder.locate(base, self._base) if base is not None else None
+        return replace(folder, base=ModelFolder(place.name, place)) if isinstance(place, Path) else folder
 
 
 def shipped_folder() -> Path:
@@ -164,12 +192,30 @@ def shipped_folder() -> Path:
     return Path(str(resources.files("mattebox_resources"))) / "models"
 
 
+def _at_path(name: str, what: str) -> Path | None:
+    """The folder that a full path names; None for another name. Raises UnknownModel where there is none."""
+    path = Path(name).expanduser()
+    if path.is_absolute() and not path.is_dir():
+        raise UnknownModel(f"There is no model folder at {path}; check the path of the {what}.")
+    return path if path.is_absolute() else None
+
+
+def _unknown(what: str, name: str, known: str) -> UnknownModel:
+    return UnknownModel(
+        f"The {what} “{name}” is not known; use one of {known}, the full path of a model folder, or a hub id "
+        "such as owner/name."
+    )
+
+
 def _is_plain(model: str) -> bool:
     return "/" not in model and "\\" not in model and model not in (".", "..")
 
 
 def _is_model(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in (_INDEX, "unet/config.json", "transformer/config.json"))
+    return any(
+        (folder / name).is_file()
+        for name in (_INDEX, "unet/config.json", "transformer/config.json", "motion_adapter/config.json")
+    )
 
 
 def _is_controlnet(folder: Path) -> bool:
@@ -180,34 +226,12 @@ def _is_controlnet(folder: Path) -> bool:
     return isinstance(content, dict) and content.get("_class_name") == "ControlNetModel"
 
 
-def _entry(name: str, folder: Path) -> ModelEntry:
-    try:
-        pipeline = _pipeline(folder)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return ModelEntry(name, "", str(folder), False, f"{folder / _INDEX} cannot be read ({error})")
-    family = _FAMILIES.get(pipeline, pipeline)
-    try:
-        defaults = ModelFolder(name, folder).defaults()
-    except ModelRefused as error:
-        return ModelEntry(name, family, str(folder), False, str(error))
-    note = _fault(folder) if pipeline == _LOADABLE else f"{pipeline} is not in this version yet"
-    return ModelEntry(name, family, str(folder), not note, note, defaults)
-
-
-def _pipeline(folder: Path) -> str:
-    """The name of the diffusers pipeline that the folder was saved from; a guess where it does not say."""
-    index = folder / _INDEX
-    if index.is_file():
-        return str(json.loads(index.read_text(encoding="utf-8"))["_class_name"])
-    return "StableDiffusionPipeline" if (folder / "unet").is_dir() else "transformer"
-
-
-def _fault(folder: Path) -> str:
+def _fault(folder: ModelFolder, components: tuple[str, ...]) -> str:
     """Why a model cannot be loaded, as far as its files say; empty when nothing speaks against it."""
-    for component in ("unet", "transformer", "vae", "text_encoder"):
-        if not (folder / component).is_dir() or any((folder / component).glob("*.safetensors")):
+    for component in components:
+        place = folder.place(component)
+        if not place.is_dir() or any(place.glob("*.safetensors")):
             continue
-        pickled = any((folder / component).glob("*.bin"))
-        what = "only pickled weights, which are never loaded" if pickled else "no weights"
+        what = "only pickled weights, which are never loaded" if any(place.glob("*.bin")) else "no weights"
         return f"{component} has {what}; it needs safetensors"
     return ""

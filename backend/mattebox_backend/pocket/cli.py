@@ -5,22 +5,24 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import torch
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from mattebox_backend.models.registry import shipped_folder
 from mattebox_backend.pocket.checkpoint import write_atomically
 from mattebox_backend.pocket.config import load_config, shipped_config
 from mattebox_backend.pocket.controlnet.config import load_config as load_controlnet_config
-from mattebox_backend.pocket.controlnet.measure import ControlNetFigures
 from mattebox_backend.pocket.controlnet.run import train_pocket_controlnet
 from mattebox_backend.pocket.errors import PocketError
-from mattebox_backend.pocket.measure import ModelFigures, measure
+from mattebox_backend.pocket.measure import measure
 from mattebox_backend.pocket.model import load_pocket_sd
+from mattebox_backend.pocket.motion.config import load_motion_config
+from mattebox_backend.pocket.motion.export import load_motion
+from mattebox_backend.pocket.motion.measure import measure_motion
+from mattebox_backend.pocket.motion.run import load_base, train_pocket_motion
 from mattebox_backend.pocket.run import train_pocket_sd
 
 app = typer.Typer(
@@ -52,6 +54,38 @@ def pocket_sd(
         _fail(error)
 
 
+@app.command("pocket-roi")
+def pocket_roi(
+    work: Annotated[
+        Path,
+        typer.Option(help="Folder for checkpoints and progress; a second run goes on from there."),
+    ],
+    export: Annotated[Path, typer.Option(help="Model folder to write when training is done.")],
+    base: Annotated[
+        Path | None, typer.Option(help="The pocket-sd that it grows from; the one that ships by default.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML with the settings; the one that ships by default.")
+    ] = None,
+    interim: Annotated[Path | None, typer.Option(help="Model folder to rewrite at each checkpoint.")] = None,
+    pairs: Annotated[int, typer.Option(min=1, help="Unseen pairs to measure on.")] = 100,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = min(8, os.cpu_count() or 1),
+) -> None:
+    """Train pocket-roi, a denoiser that is told the mask, from pocket-sd; measure it and write it."""
+    from mattebox_backend.models.registry import shipped_folder
+    from mattebox_backend.pocket.roi_config import load_roi_config, shipped_roi_config
+    from mattebox_backend.pocket.roi_run import make_pocket_roi
+
+    torch.set_num_threads(threads)
+    try:
+        settings = load_roi_config(config)
+        text = shipped_roi_config() if config is None else config.read_text(encoding="utf-8")
+        grown_from = base or shipped_folder() / "pocket-sd"
+        _show(make_pocket_roi(settings, text, grown_from, work, export, pairs, interim))
+    except PocketError as error:
+        _fail(error)
+
+
 @app.command("pocket-controlnet")
 def pocket_controlnet(
     work: Annotated[
@@ -69,6 +103,8 @@ def pocket_controlnet(
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = min(8, os.cpu_count() or 1),
 ) -> None:
     """Train pocket-controlnet, which makes pocket-sd draw along edges; measure it and write it."""
+    from mattebox_backend.models.registry import shipped_folder
+
     torch.set_num_threads(threads)
     try:
         settings, text = load_controlnet_config(config)
@@ -76,6 +112,47 @@ def pocket_controlnet(
         _show(train_pocket_controlnet(settings, text, folder, work, export, scenes))
     except PocketError as error:
         _fail(error)
+
+
+@app.command("pocket-motion")
+def pocket_motion(
+    work: Annotated[
+        Path,
+        typer.Option(help="Folder for checkpoints, progress and samples; a second run goes on from there."),
+    ],
+    export: Annotated[Path, typer.Option(help="Model folder to write when training is done.")],
+    config: Annotated[
+        Path | None, typer.Option(help="TOML with the settings; the one that ships by default.")
+    ] = None,
+    interim: Annotated[Path | None, typer.Option(help="Model folder to rewrite at each checkpoint.")] = None,
+    clips: Annotated[int, typer.Option(min=1, help="Unseen clips to measure on.")] = 40,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = min(8, os.cpu_count() or 1),
+) -> None:
+    """Train pocket-motion: motion modules for a pocket model; measure them and write them."""
+    torch.set_num_threads(threads)
+    try:
+        settings = load_motion_config(config)
+        text = shipped_config("pocket-motion") if config is None else config.read_text(encoding="utf-8")
+        _show(train_pocket_motion(settings, text, work, export, clips, interim))
+    except PocketError as error:
+        _fail(error)
+
+
+@app.command("measure-motion")
+def measure_motion_model(
+    folder: Annotated[Path, typer.Argument(help="Model folder that mattebox-train pocket-motion wrote.")],
+    base: Annotated[str, typer.Option(help="The model that it sets in motion.")] = "pocket-sd",
+    clips: Annotated[int, typer.Option(min=1, help="Unseen clips to measure on.")] = 40,
+    json_file: Annotated[Path | None, typer.Option("--json", help="File for the figures.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = min(8, os.cpu_count() or 1),
+) -> None:
+    """Measure motion modules: the noise that they predict, steadiness, colour and shape."""
+    torch.set_num_threads(threads)
+    try:
+        figures = measure_motion(load_base(base)[0], load_motion(folder), clips)
+    except PocketError as error:
+        _fail(error)
+    _report(figures, json_file)
 
 
 @app.command("measure")
@@ -93,9 +170,7 @@ def measure_model(
         figures = measure(load_pocket_sd(folder), captions, steps=steps, guidance=guidance)
     except PocketError as error:
         _fail(error)
-    _show(figures)
-    if json_file is not None:
-        write_atomically(json_file, (json.dumps(figures.as_dict(), indent=1) + "\n").encode())
+    _report(figures, json_file)
 
 
 @app.command("demo")
@@ -114,7 +189,19 @@ def main() -> None:
     app()
 
 
-def _show(figures: ModelFigures | ControlNetFigures) -> None:
+class Figures(Protocol):
+    """What a measurement gives."""
+
+    def as_dict(self) -> dict[str, float]: ...
+
+
+def _report(figures: Figures, json_file: Path | None) -> None:
+    _show(figures)
+    if json_file is not None:
+        write_atomically(json_file, (json.dumps(figures.as_dict(), indent=1) + "\n").encode())
+
+
+def _show(figures: Figures) -> None:
     table = Table("figure", "value")
     for name, value in figures.as_dict().items():
         table.add_row(name.replace("_", " "), f"{value:.4g}")

@@ -1,22 +1,28 @@
-"""Training configuration of a pocket model, read from TOML; unknown keys are refused."""
+"""Training configuration of pocket-sd, and how that of any pocket model is read from TOML: unknown keys are
+refused.
+"""
 
 from __future__ import annotations
 
 import tomllib
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mattebox_backend.pocket.errors import InvalidConfig
 
+_Config = TypeVar("_Config", bound=BaseModel)
 
-class _Section(BaseModel):
+
+class Section(BaseModel):
+    """A table of a configuration: fixed once it is read, and without unknown keys."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class VaeConfig(_Section):
+class VaeConfig(Section):
     """Autoencoder: its channels and its training. ``crop`` pixels are used for the first ``crop_steps`` of
     every ``cycle`` steps, whole frames after.
     """
@@ -33,7 +39,7 @@ class VaeConfig(_Section):
     kl_weight: float = Field(default=2e-4, ge=0)
 
 
-class TextConfig(_Section):
+class TextConfig(Section):
     """Text encoder."""
 
     width: int = 96
@@ -42,7 +48,7 @@ class TextConfig(_Section):
     length: int = Field(default=40, ge=8)
 
 
-class Phase(_Section):
+class Phase(Section):
     """A stretch of training with an optimizer of its own; the learning rate falls linearly to 0 over it."""
 
     optimizer: Literal["adamw", "muon"] = "muon"
@@ -50,7 +56,7 @@ class Phase(_Section):
     learning_rate: float = Field(default=1.5e-3, gt=0)
 
 
-class DenoiserConfig(_Section):
+class DenoiserConfig(Section):
     """UNet, the set of latents it is trained on, and its training with the text encoder.
 
     ``offset_noise``: deviation of a noise that is constant over each channel of a frame. ``phases`` follow
@@ -87,7 +93,7 @@ class DenoiserConfig(_Section):
         return sum(phase.steps for phase in self.phases)
 
 
-class PocketSdConfig(_Section):
+class PocketSdConfig(Section):
     """Everything that decides the weights of ``pocket-sd``, but for the versions of the code and of its
     libraries.
     """
@@ -100,9 +106,9 @@ class PocketSdConfig(_Section):
     denoiser: DenoiserConfig = DenoiserConfig()
 
 
-def shipped_config() -> str:
-    """The TOML of the configuration that ships."""
-    return (files("mattebox_backend.pocket") / "pocket-sd.toml").read_text(encoding="utf-8")
+def shipped_config(model: str = "pocket-sd") -> str:
+    """The TOML of the configuration of a shipped model."""
+    return (files("mattebox_backend.pocket") / f"{model}.toml").read_text(encoding="utf-8")
 
 
 def method_defaults() -> str:
@@ -111,17 +117,22 @@ def method_defaults() -> str:
 
 
 def load_config(path: Path | None = None) -> PocketSdConfig:
-    """Read the configuration at ``path``, or the one that ships. Raises :class:`InvalidConfig` that names the
-    key at fault.
+    """Read the configuration of ``pocket-sd`` at ``path``, or the one that ships; see :func:`read_config`."""
+    return read_config(PocketSdConfig, path, "pocket-sd")
+
+
+def read_config(kind: type[_Config], path: Path | None, model: str) -> _Config:
+    """Read the configuration at ``path``, or the one that ships for ``model``. Raises
+    :class:`InvalidConfig` that names the key at fault.
     """
     try:
-        text = shipped_config() if path is None else path.read_text(encoding="utf-8")
+        text = shipped_config(model) if path is None else path.read_text(encoding="utf-8")
     except OSError as error:
         raise InvalidConfig(
             f"The configuration {path} cannot be read ({error.strerror}); name a TOML file."
         ) from error
     try:
-        return PocketSdConfig.model_validate(tomllib.loads(text))
+        return kind.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise InvalidConfig(f"The configuration {path} is no valid TOML: {error}.") from error
     except ValidationError as error:

@@ -60,32 +60,40 @@ def latent_set(config: PocketSdConfig, vae: AutoencoderKL, tokenizer: CLIPTokeni
         scenes = [sample_scene(DENOISER_SEEDS + n, width=config.size, height=config.size) for n in numbers]
         times = [n % scene.frames for n, scene in zip(numbers, scenes, strict=True)]
         frames = np.stack([render_frame(scene, time) for scene, time in zip(scenes, times, strict=True)])
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            mean = vae.encode(to_pixels(frames)).latent_dist.mean
-        latents.append((mean.float() * vae.config.scaling_factor).numpy().astype(np.float16))
+        latents.append(encode_frames(vae, frames))
         for number, scene, time in zip(numbers, scenes, times, strict=True):
-            tokens.append(token_ids(tokenizer, _captions(scene, time, number)).numpy().astype(np.int16))
+            words = captions_of(scene, time, (DENOISER_SEEDS, number))
+            tokens.append(token_ids(tokenizer, words).numpy().astype(np.int16))
         if first % (ENCODE_BATCH * 40) == 0:
             log.report(first + len(numbers))
     result = LatentSet(np.concatenate(latents), np.stack(tokens))
-    _write_array(latents_file, result.latents)
-    _write_array(tokens_file, result.tokens)
+    write_array(latents_file, result.latents)
+    write_array(tokens_file, result.tokens)
     write_atomically(mark_file, mark.encode())
     return result
 
 
-def _captions(scene: Scene, time: int, seed: int) -> list[str]:
-    """One caption per form, each naming the objects in an order of its own: only a relation may tell where
-    things are.
+@torch.no_grad()
+def encode_frames(vae: AutoencoderKL, frames: NDArray[np.uint8]) -> NDArray[np.float16]:
+    """Latents (N, 4, h, w), the mean of the encoder, of frames (N, H, W, 3)."""
+    with torch.autocast("cpu", torch.bfloat16):
+        mean = vae.encode(to_pixels(frames)).latent_dist.mean
+    return np.asarray((mean.float() * vae.config.scaling_factor).numpy(), np.float16)
+
+
+def captions_of(scene: Scene, time: int, seed: tuple[int, ...]) -> list[str]:
+    """One caption per form, each naming the objects in an order of its own, which ``seed`` draws: only a
+    relation may tell where things are.
     """
-    rng = np.random.default_rng((DENOISER_SEEDS, seed))
+    rng = np.random.default_rng(seed)
     return [
         caption(scene, time, form, order=rng.permutation(len(scene.objects)).tolist())
         for form in CAPTION_FORMS
     ]
 
 
-def _write_array(path: Path, array: NDArray[np.generic]) -> None:
+def write_array(path: Path, array: NDArray[np.generic]) -> None:
+    """Put an array at ``path`` in NumPy's format, whole or not at all."""
     buffer = io.BytesIO()
     np.save(buffer, array)
     write_atomically(path, buffer.getvalue())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +15,17 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from mattebox_backend.pocket.checkpoint import fingerprint, read_average, read_checkpoint, write_checkpoint
-from mattebox_backend.pocket.config import DenoiserConfig, Phase, PocketSdConfig
+from mattebox_backend.pocket.checkpoint import fingerprint, read_average
+from mattebox_backend.pocket.config import DenoiserConfig, PocketSdConfig
 from mattebox_backend.pocket.dataset import LatentSet
-from mattebox_backend.pocket.optimizer import Muon
+from mattebox_backend.pocket.optimizer import build_optimizers
 from mattebox_backend.pocket.progress import RunLog
 from mattebox_backend.pocket.seeds import step_generator
 from mattebox_backend.pocket.text import build_text_encoder, token_ids
+from mattebox_backend.pocket.training import Stretch, put_average
 
-REPORT_EVERY = 50
+LEVELS = 1000
+"""Noise levels of the schedule."""
 SNR_LIMIT = 5.0
 """γ of min-SNR weights: levels with a higher signal-to-noise ratio weigh no more than this one."""
 
@@ -58,7 +61,7 @@ def build_denoiser(config: DenoiserConfig, context: int, latent_size: int) -> UN
 def build_scheduler() -> DDIMScheduler:
     """The noise schedule of Stable Diffusion 1.5 (1000 levels, scaled linear), predicting the noise."""
     return DDIMScheduler(
-        num_train_timesteps=1000,
+        num_train_timesteps=LEVELS,
         beta_start=0.00085,
         beta_end=0.012,
         beta_schedule="scaled_linear",
@@ -86,6 +89,19 @@ def min_snr_weight(kept: Tensor) -> Tensor:
     """
     ratio = kept / (1 - kept)
     return ratio.clamp(max=SNR_LIMIT) / ratio
+
+
+def add_noise(clean: Tensor, noise: Tensor, levels: Tensor) -> Tensor:
+    """``clean`` (N, ...) and ``noise``, of one shape, mixed as the schedule has it at ``levels`` (N,)."""
+    kept = _kept(levels, clean)
+    return kept.sqrt() * clean + (1 - kept).sqrt() * noise
+
+
+def noise_error(predicted: Tensor, noise: Tensor, levels: Tensor) -> Tensor:
+    """The loss: mean squared error of the predicted noise (N, ...) under the min-SNR weights of ``levels``
+    (N,).
+    """
+    return (min_snr_weight(_kept(levels, noise)) * (predicted.float() - noise).square()).mean()
 
 
 def train_denoiser(
@@ -143,54 +159,47 @@ class _Training:
         config, settings = self.config, self.config.denoiser
         phase = settings.phases[number]
         before = sum(earlier.steps for earlier in settings.phases[:number])
-        modules: dict[str, nn.Module] = {"unet": self.unet, "text": self.text_encoder}
-        parameters = [p for module in modules.values() for p in module.parameters()]
-        optimizers = self._optimizers(phase)
-        average = _state(modules)
-        mark = _fingerprint(config, number)
-        start = read_checkpoint(self.checkpoint(number), mark, modules, optimizers, average)
-        signal = build_scheduler().alphas_cumprod
-        log = RunLog(self.work / "progress.jsonl", "denoiser", settings.steps)
-        losses: list[float] = []
-        for step in range(start, phase.steps):
-            rng = np.random.default_rng((config.seed, 2, before + step))
-            generator = step_generator(config.seed, 2, before + step)
-            latents, tokens = _batch(self.data, settings, self.empty, rng)
-            levels = stratified(settings.batch, len(signal), generator)
-            noise = draw_noise(latents.shape, settings.offset_noise, generator)
-            kept = signal[levels].view(-1, 1, 1, 1)
-            noisy = kept.sqrt() * latents + (1 - kept).sqrt() * noise
-            rate = phase.learning_rate * rate_share(step, settings.warmup, phase.steps)
-            for group in (group for optimizer in optimizers for group in optimizer.param_groups):
-                group["lr"] = rate
-            with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
-                context = self.text_encoder(tokens).last_hidden_state
-                predicted = self.unet(noisy, levels, context).sample
-            loss = (min_snr_weight(kept) * (predicted.float() - noise).square()).mean()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-            for optimizer in optimizers:
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-            _update(average, modules, min(settings.ema, (1 + step) / (10 + step)))
-            losses.append(loss.item())
-            if (step + 1) % REPORT_EVERY == 0 or step == start:
-                log.report(before + step + 1, noise_error=float(np.mean(losses)))
-                losses.clear()
-            if (step + 1) % config.checkpoint_every == 0 or step + 1 == phase.steps:
-                write_checkpoint(self.checkpoint(number), step + 1, mark, modules, optimizers, average)
-                if self.on_checkpoint is not None:
-                    self.on_checkpoint(before + step + 1, _averaged(self.unet, self.text_encoder, average))
-
-    def _optimizers(self, phase: Phase) -> list[torch.optim.Optimizer]:
         matrices, others = _split_parameters(self.unet, self.text_encoder)
-        if phase.optimizer == "muon":
-            return [Muon(matrices, phase.learning_rate), _adamw(others, phase.learning_rate)]
-        return [_adamw([*matrices, *others], phase.learning_rate)]
+        stretch = Stretch(
+            self.checkpoint(number),
+            _fingerprint(config, number),
+            {"unet": self.unet, "text": self.text_encoder},
+            build_optimizers(phase.optimizer, matrices, others, phase.learning_rate),
+            phase.steps,
+            phase.learning_rate,
+            settings.warmup,
+            settings.ema,
+            config.checkpoint_every,
+        )
+        log = RunLog(self.work / "progress.jsonl", "denoiser", settings.steps)
+        stretch.run(self._loss, log, before, self._tell)
+
+    def _loss(self, step: int) -> Tensor:
+        config, settings = self.config, self.config.denoiser
+        rng = np.random.default_rng((config.seed, 2, step))
+        generator = step_generator(config.seed, 2, step)
+        latents, tokens = _batch(self.data, settings, self.empty, rng)
+        levels = stratified_levels(settings.batch, LEVELS, generator)
+        noise = draw_noise(latents.shape, settings.offset_noise, generator)
+        noisy = add_noise(latents, noise, levels)
+        with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
+            context = self.text_encoder(tokens).last_hidden_state
+            predicted = self.unet(noisy, levels, context).sample
+        return noise_error(predicted, noise, levels)
+
+    def _tell(self, step: int, average: dict[str, Tensor]) -> None:
+        if self.on_checkpoint is not None:
+            self.on_checkpoint(step, _averaged(self.unet, self.text_encoder, average))
 
 
-def _adamw(parameters: list[nn.Parameter], rate: float) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+@cache
+def _signal() -> Tensor:
+    return torch.as_tensor(build_scheduler().alphas_cumprod)
+
+
+def _kept(levels: Tensor, like: Tensor) -> Tensor:
+    """ᾱ of each level, to go with the batch of ``like``."""
+    return _signal()[levels].view(-1, *[1] * (like.ndim - 1))
 
 
 def _fingerprint(config: PocketSdConfig, number: int) -> str:
@@ -212,17 +221,12 @@ def _batch(
     return latents, tokens
 
 
-def stratified(batch: int, levels: int, generator: torch.Generator) -> Tensor:
-    """One noise level out of each of ``batch`` equally likely parts of the schedule: less variance than
-    independent draws.
+def stratified_levels(batch: int, levels: int, generator: torch.Generator) -> Tensor:
+    """(batch,) int64: one noise level out of each of ``batch`` equally likely parts of the ``levels`` of a
+    schedule, which varies less than independent draws.
     """
     place = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch
     return (place * levels).long().clamp(max=levels - 1)  # rounding may have reached the end
-
-
-def rate_share(step: int, warmup: int, steps: int) -> float:
-    """The share of the learning rate that a step gets: it rises over the warm-up, and falls to 0."""
-    return min(1.0, (step + 1) / max(1, warmup)) * max(0.0, 1 - step / steps)
 
 
 def _split_parameters(
@@ -239,21 +243,6 @@ def _split_parameters(
     return matrices, [*others, *text_encoder.parameters()]
 
 
-def _state(modules: dict[str, nn.Module]) -> dict[str, Tensor]:
-    return {
-        f"{name}.{key}": p.detach().clone()
-        for name, module in modules.items()
-        for key, p in module.named_parameters()
-    }
-
-
-@torch.no_grad()
-def _update(average: dict[str, Tensor], modules: dict[str, nn.Module], decay: float) -> None:
-    current = {f"{name}.{key}": p for name, module in modules.items() for key, p in module.named_parameters()}
-    names = list(average)
-    torch._foreach_lerp_([average[n] for n in names], [current[n] for n in names], 1 - decay)
-
-
 def _mean(ends: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     """The mean of weights as they would ship, in half precision; one alone is left as it is."""
     if len(ends) == 1:
@@ -266,11 +255,5 @@ def _averaged(
 ) -> TextToLatent:
     models = {"unet": copy.deepcopy(unet), "text": copy.deepcopy(text_encoder)}
     for name, module in models.items():
-        own = {
-            key.removeprefix(f"{name}."): value
-            for key, value in average.items()
-            if key.startswith(f"{name}.")
-        }
-        module.load_state_dict(own, strict=False)
-        module.eval().requires_grad_(False)
+        put_average(average, name, module)
     return TextToLatent(models["unet"], models["text"])

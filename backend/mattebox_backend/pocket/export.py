@@ -1,5 +1,5 @@
-"""Writes a trained pocket model as a folder in diffusers' layout: float16 safetensors, loaded by the code
-that loads Stable Diffusion.
+"""Writes a trained pocket-sd as a folder in diffusers' layout: float16 safetensors, loaded by the code that
+loads Stable Diffusion.
 """
 
 from __future__ import annotations
@@ -36,21 +36,22 @@ def export_pocket_sd(
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    with fresh_folder(folder) as fresh:
+    with replaced_folder(folder) as fresh:
         pipeline.save_pretrained(fresh, safe_serialization=True)
         for name, text in notes.items():
             (fresh / name).write_text(text, encoding="utf-8")
 
 
 @contextmanager
-def fresh_folder(folder: Path) -> Iterator[Path]:
-    """A path for the block to write a folder at, which takes the place of ``folder`` when the block ends
-    well.
+def replaced_folder(folder: Path) -> Iterator[Path]:
+    """Within the block, a new folder to fill; after it, it stands at ``folder``, whole, in place of one that
+    stood there before. Nothing happens to ``folder`` where the block raises.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}.new")
     old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
     try:
+        fresh.mkdir()
         yield fresh
         if folder.exists():
             folder.replace(old)

@@ -23,6 +23,12 @@ class PocketSd:
     models: TextToLatent
     offset_noise: float
 
+    @property
+    def pixels(self) -> int:
+        """The side of the frames that it works at."""
+        reduction = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        return int(self.models.unet.config.sample_size * reduction)
+
 
 def load_pocket_sd(folder: Path) -> PocketSd:
     """Load ``folder`` (diffusers layout, with its training.toml) in float32, without network. Raises

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +65,22 @@ class Muon(torch.optim.Optimizer):
             state["momentum"] = torch.zeros_like(parameter)
         momentum = state["momentum"].lerp_(gradient, 1 - _MOMENTUM)
         return gradient.lerp(momentum, _MOMENTUM).flatten(1)
+
+
+def build_optimizers(
+    kind: Literal["adamw", "muon"],
+    matrices: Sequence[nn.Parameter],
+    others: Sequence[nn.Parameter],
+    rate: float,
+) -> list[torch.optim.Optimizer]:
+    """AdamW for all, or Muon for the matrices inside a network and AdamW for its ends and its vectors."""
+    if kind == "muon":
+        return [Muon(matrices, rate), _adamw(others, rate)]
+    return [_adamw([*matrices, *others], rate)]
+
+
+def _adamw(parameters: Sequence[nn.Parameter], rate: float) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:

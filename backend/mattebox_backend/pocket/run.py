@@ -6,7 +6,6 @@ import json
 import subprocess
 from pathlib import Path
 
-import cv2
 from rich.console import Console
 
 from mattebox_backend.pocket.card import model_card
@@ -17,7 +16,7 @@ from mattebox_backend.pocket.denoiser import TextToLatent, train_denoiser
 from mattebox_backend.pocket.export import export_pocket_sd
 from mattebox_backend.pocket.measure import ModelFigures, measure
 from mattebox_backend.pocket.model import PocketSd, load_pocket_sd
-from mattebox_backend.pocket.sampling import contact_sheet, sample_frames
+from mattebox_backend.pocket.sampling import contact_sheet, sample_frames, write_picture
 from mattebox_backend.pocket.tokenizer import build_tokenizer
 from mattebox_backend.pocket.vae import train_vae
 
@@ -74,8 +73,7 @@ def train_pocket_sd(
 
 def _write_samples(path: Path, model: PocketSd) -> None:
     frames = sample_frames(model, SAMPLE_PROMPTS, seed=1, steps=20)
-    encoded = cv2.imencode(".png", cv2.cvtColor(contact_sheet(frames, 4), cv2.COLOR_RGB2BGR))[1]
-    write_atomically(path, encoded.tobytes())
+    write_picture(path, contact_sheet(frames, 4))
 
 
 def commit_of_code() -> str:

@@ -5,11 +5,16 @@ measure.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
+from diffusers import AutoencoderKL
 from numpy.typing import NDArray
+from torch import Tensor
 
+from mattebox_backend.pocket.checkpoint import write_atomically
 from mattebox_backend.pocket.denoiser import build_scheduler, draw_noise
 from mattebox_backend.pocket.model import PocketSd
 from mattebox_backend.pocket.text import embed
@@ -29,7 +34,7 @@ def sample_frames(
     """
     scheduler = build_scheduler()
     scheduler.set_timesteps(steps)
-    vae, unet, text_encoder = model.vae, model.models.unet, model.models.text_encoder
+    unet, text_encoder = model.models.unet, model.models.text_encoder
     size = unet.config.sample_size
     context = torch.cat(
         [
@@ -44,11 +49,17 @@ def sample_frames(
         noise = unet(torch.cat([latents, latents]), level, context).sample
         without, given = noise.chunk(2)
         latents = scheduler.step(without + guidance * (given - without), level, latents).prev_sample
+    return decoded(model.vae, latents)
+
+
+@torch.no_grad()
+def decoded(vae: AutoencoderKL, latents: Tensor) -> NDArray[np.uint8]:
+    """Frames (N, H, W, 3) uint8 RGB of latents (N, 4, h, w)."""
     pixels = torch.cat(
         [vae.decode(part / vae.config.scaling_factor).sample for part in torch.split(latents, 8)]
     )
     frames = pixels.clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
-    return frames.permute(0, 2, 3, 1).numpy()
+    return np.asarray(frames.permute(0, 2, 3, 1).numpy())
 
 
 def contact_sheet(frames: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
@@ -62,3 +73,9 @@ def contact_sheet(frames: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
         .swapaxes(1, 2)
         .reshape(rows * height, columns * width, channels)
     )
+
+
+def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
+    """A PNG of (H, W, 3) RGB, whole or not at all."""
+    encoded = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
+    write_atomically(path, encoded.tobytes())

@@ -20,25 +20,26 @@ from numpy.typing import NDArray
 
 from mattebox_backend.backbones.controlnet import ControlNet
 from mattebox_backend.backbones.inflated import inflate, with_weights
-from mattebox_backend.backbones.protocol import Backbone, WorkingSize
+from mattebox_backend.backbones.protocol import Backbone, check_frames
 from mattebox_backend.backbones.stable_diffusion import StableDiffusion
 from mattebox_backend.controls.text_layout import TextLayout, words_of
 from mattebox_backend.device import Device
 from mattebox_backend.diffusion.checkpoint import StateFile
-from mattebox_backend.diffusion.control import Control, Run, Step
+from mattebox_backend.diffusion.control import DEFAULT_PLAN, Control, Run, SamplingPlan, Step
 from mattebox_backend.diffusion.denoiser import Denoiser
 from mattebox_backend.diffusion.inspection import Inspector
 from mattebox_backend.diffusion.inversion import invert
+from mattebox_backend.diffusion.noising import noised
 from mattebox_backend.diffusion.pivotal import Conditional, PivotalPlan, find_pivots
 from mattebox_backend.diffusion.pivots import Pivots, PivotStore
 from mattebox_backend.diffusion.sampler import sample
 from mattebox_backend.diffusion.trajectory import Trajectory, TrajectoryKey, TrajectoryStore
 from mattebox_backend.diffusion.tuning import TunedWeights, TuningPlan, tune
-from mattebox_backend.edit import Edit
+from mattebox_backend.edit import ControlChoice, Edit
 from mattebox_backend.errors import InvalidEdit
 from mattebox_backend.masks import RegionStack
 from mattebox_backend.render.stages import BackboneSource, RenderMonitor, RenderPaths, Stage, StageClock
-from mattebox_backend.render.working import to_working_size
+from mattebox_backend.render.view import View
 
 INSPECTION = "inspection"
 """The folder, in a job's checkpoint and in its take, of what an inspected run did."""
@@ -50,7 +51,10 @@ _PREVIEW_SIDE = 256
 
 @dataclass(slots=True)
 class RenderJob:
-    """What a method's recipe works with (`methods.materials.Materials`), on real files and a real model."""
+    """What a method's recipe works with (`methods.materials.Materials`), on real files and a real model.
+
+    regions: as they lie in the `view`, the part of the picture that is worked on.
+    """
 
     edit: Edit
     models: BackboneSource
@@ -62,6 +66,7 @@ class RenderJob:
     backbone: Backbone
     regions: RegionStack
     params: Any
+    view: View
     inversion_cached: bool = False
 
     @property
@@ -75,22 +80,26 @@ class RenderJob:
         return self.edit.source_prompt
 
     @property
-    def size(self) -> WorkingSize:
-        """The size that the backbone works at."""
-        return self.backbone.working_size(self.reader.info.width, self.reader.info.height, self.params.size)
+    def controls(self) -> Sequence[ControlChoice]:
+        """See `Materials.controls`."""
+        return self.edit.controls
+
+    @property
+    def pixels_per_cell(self) -> float:
+        """See `Materials.pixels_per_cell`."""
+        return self.reader.info.height / self.view.whole.latent_height
 
     @property
     def condition_pictures(self) -> NDArray[np.uint8] | None:
         """See `Materials.condition_pictures`."""
         given = self.edit.condition_pictures
-        return None if given is None else np.stack([to_working_size(frame, self.size) for frame in given])
+        return None if given is None else np.stack([self.view.take(picture) for picture in given])
 
     def frames(self) -> NDArray[np.uint8]:
         """See `Materials.frames`."""
-        edit = self.edit
         with self.clock.running(Stage.DECODE):
-            frames = self.reader.frames(edit.start, edit.stop)
-            return np.stack([to_working_size(frame, self.size) for frame in frames])
+            frames = self.reader.frames(self.edit.start, self.edit.stop)
+            return np.stack([self.view.take(frame) for frame in frames])
 
     def controlnet(self, name: str) -> ControlNet:
         """See `Materials.controlnet`."""
@@ -100,6 +109,7 @@ class RenderJob:
     def invert(self, denoiser: Denoiser, prompt: str, *, steps: int) -> Trajectory:
         """See `Materials.invert`."""
         clock, monitor = self.clock, self.monitor
+        check_frames(denoiser.backbone, max(map(len, denoiser.windows_over(self.edit.frame_count))))
         grid = denoiser.backbone.schedule.grid(steps)
         key = self._key(denoiser, prompt, grid.timesteps)
         store = TrajectoryStore(self.paths.inversions)
@@ -127,7 +137,7 @@ class RenderJob:
     def tuned(self, denoiser: Denoiser, prompt: str, plan: TuningPlan) -> Denoiser:
         """See `Materials.tuned`."""
         backbone = denoiser.backbone
-        if not isinstance(backbone, StableDiffusion):
+        if not isinstance(backbone, StableDiffusion) or backbone.frame_limit is not None:
             raise InvalidEdit(
                 f"{backbone.name} knows motion and cannot be tuned on one clip; set tuning_steps to 0."
             )
@@ -185,11 +195,25 @@ class RenderJob:
                 backbone.embed(empty).states,
                 plan,
                 conditional,
+                self._picture_size,
                 store,
                 digest,
                 self.paths.checkpoint,
                 lambda step, of: self.monitor.progress(Stage.TUNE, step, of),
             )
+
+    def noised(self, denoiser: Denoiser, *, steps: int) -> Trajectory:
+        """See `Materials.noised`."""
+        clean = self._encode(Stage.INVERT)
+        self.paths.checkpoint.mkdir(parents=True, exist_ok=True)
+        trajectory = noised(
+            clean,
+            denoiser.backbone.schedule.grid(steps),
+            self._generator(),
+            self.paths.checkpoint / "noised.npy",
+        )
+        self.monitor.progress(Stage.INVERT, 1, 1)
+        return trajectory
 
     def sample(
         self,
@@ -197,13 +221,14 @@ class RenderJob:
         words: TextLayout,
         start: Trajectory,
         controls: Sequence[Control],
+        plan: SamplingPlan = DEFAULT_PLAN,
         *,
         regions: RegionStack | None = None,
     ) -> torch.Tensor:
         """See `Materials.sample`."""
         grid = denoiser.backbone.schedule.grid(len(start.latents) - 1)
-        generator = torch.Generator().manual_seed(self.edit.seed % 2**63)
-        run = Run(denoiser, grid, regions or self.regions, start, generator)
+        regions = regions or self.regions
+        run = Run(denoiser, grid, regions, start, self._generator(), plan, self._picture_size)
         file = self.paths.checkpoint / "sample.npz"
         checkpoint = StateFile(file, self._sampling_key(denoiser), grid.steps)
         self.monitor.progress(Stage.SAMPLE, 0, grid.steps)
@@ -215,6 +240,14 @@ class RenderJob:
             return None
         named = words_of(self.backbone, words, self.regions.regions)
         return Inspector(self.paths.checkpoint / INSPECTION, named)
+
+    @property
+    def _picture_size(self) -> tuple[int, int]:
+        """Latent height and width of the whole picture."""
+        return self.view.whole.latent_height, self.view.whole.latent_width
+
+    def _generator(self) -> torch.Generator:
+        return torch.Generator().manual_seed(self.edit.seed % 2**63)
 
     def _sampling_key(self, denoiser: Denoiser) -> str:
         """All that decides the course of sampling: a state of any other run must not be taken up."""
@@ -234,8 +267,8 @@ class RenderJob:
             clip_hash=self.edit.clip_hash or self.reader.content_hash(),
             start=self.edit.start,
             stop=self.edit.stop,
-            width=self.size.width,
-            height=self.size.height,
+            width=self.view.whole.width,
+            height=self.view.whole.height,
             backbone=denoiser.backbone.identity,
             prompt=prompt,
             timesteps=timesteps,
@@ -243,6 +276,7 @@ class RenderJob:
             windows=(windows.size, windows.stride) if windows is not None else None,
             device=self.device.kind,
             precision=self.device.precision,
+            part=self.view.box,
         )
 
     def _encode(self, before: Stage) -> torch.Tensor:
@@ -256,7 +290,7 @@ class RenderJob:
             monitor.progress(Stage.ENCODE, start, edit.frame_count)
             count = min(_FRAMES_AT_ONCE, edit.frame_count - start)
             with clock.running(Stage.DECODE):
-                chunk = np.stack([to_working_size(next(frames), self.size) for _ in range(count)])
+                chunk = np.stack([self.view.take(next(frames)) for _ in range(count)])
             with clock.running(Stage.ENCODE):
                 latents.append(self.backbone.encode(chunk))
         monitor.progress(Stage.ENCODE, edit.frame_count, edit.frame_count)
@@ -274,6 +308,9 @@ class RenderJob:
         """The middle frame as it would come out now, small."""
         middle = len(clean) // 2
         frame = next(iter(self.backbone.decode(clean[middle : middle + 1])))
+        if not self.view.everything:
+            source = next(self.reader.frames(self.edit.start + middle, self.edit.start + middle + 1))
+            frame = self.view.put(frame, source)
         scale = min(1.0, _PREVIEW_SIDE / max(frame.shape[:2]))
         if scale < 1:
             size = (round(frame.shape[1] * scale), round(frame.shape[0] * scale))

@@ -10,17 +10,20 @@ from typing import Any
 
 import torch
 from mattebox_media import open_clip
+from mattebox_media.clip import ClipInfo
 
+from mattebox_backend.backbones.protocol import Backbone
 from mattebox_backend.controls.composite import Frame, composite
 from mattebox_backend.device import Device, peak_memory_mb, reset_peak_memory
 from mattebox_backend.edit import Edit, MaskMode
-from mattebox_backend.masks import RegionStack, stack_regions
+from mattebox_backend.masks import RegionStack, smooth_matte, stack_regions
 from mattebox_backend.methods import find_method
 from mattebox_backend.methods.recipes import RECIPES
 from mattebox_backend.render.job import RenderJob
 from mattebox_backend.render.report import BackgroundTally, Report
 from mattebox_backend.render.stages import BackboneSource, RenderMonitor, RenderPaths, Stage, StageClock
 from mattebox_backend.render.validation import validate
+from mattebox_backend.render.view import View, focus
 
 
 @dataclass(slots=True)
@@ -59,6 +62,12 @@ class Pipeline:
                     lambda done, of: self.monitor.progress(Stage.MASKS, done, of),
                 )
             self.monitor.progress(Stage.MASKS, 1, 1)
+            view = _view(backbone, reader.info, regions, params)
+            if not view.everything:
+                self.monitor.log(
+                    f"Working on {view.size.width}×{view.size.height} of {view.whole.width}×"
+                    f"{view.whole.height} pixels, around the regions."
+                )
             job = RenderJob(
                 self.edit,
                 self.models,
@@ -68,29 +77,38 @@ class Pipeline:
                 self.clock,
                 reader,
                 backbone,
-                regions,
+                view.regions(regions),
                 params,
+                view,
             )
             latents = RECIPES[self.edit.method](job, params)
-            tally = self._finish(job, latents, write)
-        return self._report(job, params, tally)
+            tally = self._finish(job, latents, regions, write)
+        return self._report(job, params, regions, tally)
 
     def _begin(self, stage: Stage) -> None:
         self.monitor.progress(stage, 0, 1)
 
     def _finish(
-        self, job: RenderJob, latents: torch.Tensor, write: Callable[[Iterator[Frame]], None]
+        self,
+        job: RenderJob,
+        latents: torch.Tensor,
+        regions: RegionStack,
+        write: Callable[[Iterator[Frame]], None],
     ) -> BackgroundTally:
-        """Decode, composite and measure, frame by frame, while `write` takes the frames."""
+        """Decode, composite over the whole picture's regions and measure, frame by frame, while `write` takes
+        the frames.
+        """
         tally = BackgroundTally()
         inner = sum(self.clock.seconds.values())
         began = time.perf_counter()
-        write(self._frames(job, latents, tally))
+        write(self._frames(job, latents, regions, tally))
         inner = sum(self.clock.seconds.values()) - inner
         self.clock.add("write", time.perf_counter() - began - inner)
         return tally
 
-    def _frames(self, job: RenderJob, latents: torch.Tensor, tally: BackgroundTally) -> Iterator[Frame]:
+    def _frames(
+        self, job: RenderJob, latents: torch.Tensor, regions: RegionStack, tally: BackgroundTally
+    ) -> Iterator[Frame]:
         decoded = job.backbone.decode(latents)
         sources = job.reader.frames(self.edit.start, self.edit.stop)
         for index in range(self.edit.frame_count):
@@ -99,14 +117,17 @@ class Pipeline:
             with self.clock.running(Stage.DECODE):
                 source = next(sources)
             with self.clock.running(Stage.COMPOSITE):
-                matte = job.regions.matte(index)
-                result = composite(source, edited, matte if job.params.preserve else None)
+                matte = smooth_matte(
+                    regions.union(index), regions.matte(index), job.params.boundary_smoothing
+                )
+                shown = matte if job.params.preserve else job.view.matte(*source.shape[:2])
+                result = composite(source, job.view.put(edited, source), shown)
             with self.clock.running(Stage.MEASURE):
                 tally.add(source, result, matte)
             self.monitor.progress(Stage.COMPOSITE, index + 1, self.edit.frame_count)
             yield result
 
-    def _report(self, job: RenderJob, params: Any, tally: BackgroundTally) -> Report:
+    def _report(self, job: RenderJob, params: Any, regions: RegionStack, tally: BackgroundTally) -> Report:
         info = job.reader.info
         return Report(
             method=self.edit.method,
@@ -123,8 +144,17 @@ class Pipeline:
             device=self.device.name,
             dtype=self.device.precision,
             params=dataclasses.asdict(params),
-            warnings=_warnings(job.regions),
+            warnings=_warnings(regions),
         )
+
+
+def _view(backbone: Backbone, info: ClipInfo, regions: RegionStack, params: Any) -> View:
+    """The part of the picture that is worked on: all of it unless the parameters ask for a focus."""
+    whole = backbone.working_size(info.width, info.height, params.size)
+    if not params.focus:
+        return View(whole, whole)
+    # The smallest square that a backbone works at is one step of its sizes.
+    return focus(regions, whole, backbone.working_size(1, 1, 1), params.focus_margin)
 
 
 def _warnings(regions: RegionStack) -> list[str]:

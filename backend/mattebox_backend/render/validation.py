@@ -11,13 +11,22 @@ from mattebox_media.clip import ClipInfo
 from mattebox_backend.edit import Edit, Region
 from mattebox_backend.errors import InvalidEdit
 from mattebox_backend.methods import find_method
+from mattebox_backend.methods.custom_parameters import parse_controls
 
 
 def validate(edit: Edit, info: ClipInfo) -> None:
     """Raise `InvalidEdit` (`UnknownMethod` for the method) when the edit cannot be made of a clip like
     `info`.
     """
-    params = find_method(edit.method).parse(edit.params)
+    method = find_method(edit.method)
+    params = method.parse(edit.params)
+    if method.takes_controls:
+        parse_controls(edit.controls, params)
+    elif edit.controls:
+        raise InvalidEdit(
+            f"The method {edit.method} has its controls already; take the [[control]] tables out of the "
+            "edit, or set method to custom."
+        )
     _check_range(edit, info)
     if not edit.regions:
         raise InvalidEdit("The edit has no region; say with at least one mask where it should change.")

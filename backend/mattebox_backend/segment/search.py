@@ -18,7 +18,7 @@ from mattebox_backend.diffusion.denoiser import Denoiser
 from mattebox_backend.diffusion.schedule import felt_log_snr
 from mattebox_backend.errors import InvalidEdit
 from mattebox_backend.render.stages import BackboneSource, Stage
-from mattebox_backend.render.working import to_working_size
+from mattebox_backend.render.view import View
 from mattebox_backend.segment.clusters import cluster, label_masks
 from mattebox_backend.segment.proposals import Proposal, ProposalRequest
 
@@ -84,10 +84,11 @@ def _encode(
     """The source's latents (F, C, h, w)."""
     count = request.stop - request.start
     frames = reader.frames(request.start, request.stop)
+    whole = View(size, size)
     latents: list[torch.Tensor] = []
     for done in range(0, count, _FRAMES_AT_ONCE):
         progress(Stage.ENCODE, done, count)
-        chunk = [to_working_size(next(frames), size) for _ in range(min(_FRAMES_AT_ONCE, count - done))]
+        chunk = [whole.take(next(frames)) for _ in range(min(_FRAMES_AT_ONCE, count - done))]
         latents.append(backbone.encode(np.stack(chunk)))
     progress(Stage.ENCODE, count, count)
     return torch.cat(latents)

@@ -18,7 +18,7 @@ from mattebox_proto.codecs.params import decode_params
 from mattebox_proto.mattebox.v1 import clips_pb2, edit_pb2, jobs_pb2, media_pb2
 from numpy.typing import NDArray
 
-from mattebox_backend.edit import Edit, MaskMode, Reference, Region
+from mattebox_backend.edit import ControlChoice, Edit, MaskMode, Reference, Region
 from mattebox_backend.errors import InvalidEdit, NotFound, TooLarge
 from mattebox_backend.jobs.clips import OpenedClip
 from mattebox_backend.jobs.previews import Preview
@@ -90,6 +90,7 @@ def edit_of(message: edit_pb2.Edit, clip: OpenedClip, *, mask_limit: int) -> Edi
         params=decode_params(message.params),
         condition_pictures=_condition_pictures(message, clip),
         inspect=message.inspect,
+        controls=tuple(ControlChoice(c.name, decode_params(c.params)) for c in message.controls),
     )
 
 

@@ -34,6 +34,9 @@ from mattebox_desktop.ui.number_field import ScrubLabel, whole_number
 from mattebox_desktop.ui.parameters import ParameterForm
 from mattebox_desktop.ui.parts import PANEL_MARGIN, quiet, rule, tool_button
 
+_OF_EDIT_FILES = "custom"
+"""The method whose controls are listed in an edit file; the window has no list of controls."""
+
 T = TypeVar("T")
 
 STEPS = "steps"
@@ -96,16 +99,20 @@ class EditPanel(QWidget):
         self._show_params()
 
     def set_methods(self, methods: list[MethodInfo]) -> None:
-        """The methods that the backend knows; those not in this version yet cannot be chosen."""
+        """The methods that the backend knows; those not in this version yet, and the one whose controls are
+        listed in an edit file, cannot be chosen.
+        """
         self._methods = methods
         with QSignalBlocker(self.method):
             self.method.clear()
             self.method.addItem("Auto: layout", AUTO)
             for info in methods:
-                self.method.addItem(info.title if info.available else f"{info.title} (not yet)", info.id)
+                usable = info.available and info.id != _OF_EDIT_FILES
+                why = "edit files only" if info.available else "not yet"
+                self.method.addItem(info.title if usable else f"{info.title} ({why})", info.id)
                 items = self.method.model()
                 if isinstance(items, QStandardItemModel):
-                    items.item(self.method.count() - 1).setEnabled(info.available)
+                    items.item(self.method.count() - 1).setEnabled(usable)
         self._show_method()
 
     def set_models(self, models: list[ModelInfo]) -> None:

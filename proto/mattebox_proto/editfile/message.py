@@ -74,6 +74,10 @@ def edit_message(
         references=[_reference(reference, clip, folder, read_image) for reference in edit.references],
         params=encode_params(edit.params),
         inspect=edit.inspect,
+        controls=[
+            edit_pb2.Control(name=control.name, params=encode_params(control.params))
+            for control in edit.controls
+        ],
         condition_pictures=_condition_pictures(edit, clip, start, stop, folder, read_image),
     )
 

@@ -12,12 +12,13 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from mattebox_proto.editfile.spec import EditFile, Keyframe, ReferenceSpec, RegionSpec
+from mattebox_proto.editfile.spec import ControlSpec, EditFile, Keyframe, ReferenceSpec, RegionSpec
 from mattebox_proto.errors import InvalidEditFile
 
 _TABLES: dict[str, type[BaseModel]] = {
     "region": RegionSpec,
     "reference": ReferenceSpec,
+    "control": ControlSpec,
     "box": Keyframe,
     "ellipse": Keyframe,
 }
@@ -90,8 +91,8 @@ def _path(fault: ErrorDetails) -> tuple[str | int, ...]:
     location = fault["loc"]
     # Keys that the file made up may be named like a form: an unknown one, and one of [params].
     own = {len(location) - 1} if fault["type"] == "extra_forbidden" else set()
-    if location[:1] == ("params",):
-        own.add(1)
+    if "params" in location:
+        own.add(location.index("params") + 1)
     return tuple(part for place, part in enumerate(location) if place in own or not _is_form(part))
 
 
@@ -138,14 +139,14 @@ def _sentence(name: str, fault: ErrorDetails, content: Mapping[str, Any]) -> str
 
 def _form(path: Sequence[str | int]) -> str:
     """What a key that takes more than one form looks like when it is right; empty for all other keys."""
-    if len(path) > 2 and path[0] == "region" and isinstance(path[1], int):
+    if len(path) > 2 and path[0] in ("region", "control") and isinstance(path[1], int):
         return _FORMS.get(str(path[2]), "")
     return _FORMS.get(str(path[0]), "") if path else ""
 
 
 def _whole(path: Sequence[str | int], content: Mapping[str, Any]) -> str:
     """The key that `_form` speaks of, and all that the file gives it."""
-    depth = {"region": 3, "params": 2}.get(str(path[0]), 1)
+    depth = {"region": 3, "params": 2, "control": 4}.get(str(path[0]), 1)
     value: Any = content
     for part in path[:depth]:
         value = value[part]

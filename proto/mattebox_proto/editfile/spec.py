@@ -109,6 +109,15 @@ class ReferenceSpec(_Table):
     region: Text = Field(description="The name of the region that it shows.")
 
 
+class ControlSpec(_Table):
+    """A control that the method custom is mixed from."""
+
+    name: Text = Field(description="Which control, such as layout-attention.")
+    params: dict[str, Value] = Field(
+        default_factory=dict, description="Its parameters that differ from their defaults."
+    )
+
+
 class EditFile(_Table):
     """An edit: a source, what should change where, and how. Paths are relative to the file."""
 
@@ -139,6 +148,11 @@ class EditFile(_Table):
     )
     params: dict[str, Value] = Field(
         default_factory=dict, description="The method's parameters that differ from its defaults."
+    )
+    controls: list[ControlSpec] = Field(
+        alias="control",
+        default_factory=list,
+        description="What the method custom is mixed from, as [[control]], in order.",
     )
     inspect: bool = Field(
         default=False,

@@ -182,6 +182,38 @@ def test_the_model_underneath_stays_as_it_was(backbone: Any, controlnet: Control
     assert conditioned.switchboard is backbone.switchboard
 
 
+def test_a_model_that_knows_motion_takes_the_controlnet_of_its_image_model(
+    motion_backbone: Any, controlnet: ControlNet
+) -> None:
+    condition = Condition(pictures(4))
+    latents, text = latents_of(2, 4), texts(motion_backbone, "a red circle", "a hat")
+    conditioned = Conditioned(motion_backbone, controlnet, condition)
+    assert conditioned.frame_limit == 6
+    predicted = conditioned.predict(latents, 300, text, ["edit", "other"])
+    picture = torch.from_numpy(condition.pictures).permute(0, 3, 1, 2).float() / 255
+    with torch.no_grad():
+        down, middle = controlnet.module(
+            latents.flatten(0, 1),
+            300,
+            text.repeat_interleave(4, 0),
+            picture.repeat(2, 1, 1, 1),
+            return_dict=False,
+        )
+        expected = motion_backbone.predict(
+            latents,
+            300,
+            text,
+            ["edit", "other"],
+            residuals=lambda *_: {
+                "down_block_additional_residuals": down,
+                "mid_block_additional_residual": middle,
+            },
+        )
+    torch.testing.assert_close(predicted, expected, atol=1e-4, rtol=1e-4)
+    bare = motion_backbone.predict(latents, 300, text, ["edit", "other"])
+    assert (predicted - bare).abs().max() > 0.05
+
+
 def changed(**values: object) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
         file = folder / "config.json"
@@ -232,7 +264,7 @@ def test_what_cannot_be_loaded_is_refused_in_words(
             r"its block_out_channels is \[16, 16\] and the model's is \[16, 32\]",
         ),
         ({"cross_attention_dim": 48}, "its cross_attention_dim is 48 and the model's is 32"),
-        ({"layers_per_block": 2}, "its layers_per_block is 2"),
+        ({"layers_per_block": 2}, r"its layers_per_block is \[2, 2\]"),
         ({"conditioning_embedding_out_channels": (4, 4)}, "3 channels and 2 pixels a latent cell"),
         ({"conditioning_channels": 1}, "1 channels and 8 pixels a latent cell"),
     ],

@@ -75,7 +75,7 @@ def test_an_unknown_backbone_is_a_mistake_of_the_users(tmp_path: Path) -> None:
     [
         (["--param", "steps"], "NAME=VALUE"),
         (["--ablation", "magic"], "has no variant 'magic'"),
-        (["--method", "reatco", "--tasks", "1"], "reatco"),
+        (["--method", "mask-lora", "--tasks", "1"], "mask-lora"),
         (["--param", "colour=red", "--tasks", "1"], "colour"),
     ],
 )

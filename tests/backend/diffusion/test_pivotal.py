@@ -56,6 +56,7 @@ class Search:
             self.backbone.embed("").states,
             plan,
             options.get("conditional", conditional),
+            (8, 8),
             PivotStore(self.work / "cache"),
             options.get("digest", "d"),
             self.work / options.get("job", "job"),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from mattebox_backend.errors import InvalidEdit, ModelRefused, UnknownMethod
 from mattebox_backend.methods import describe_methods, find_method, known_methods
+from mattebox_backend.methods.custom_parameters import CONTROLS
 
 
 def test_all_methods_are_known_by_name_and_those_of_this_version_are_available() -> None:
@@ -24,6 +26,8 @@ def test_all_methods_are_known_by_name_and_those_of_this_version_are_available()
         "st-modulator",
         "reatco",
         "videodirector",
+        "roi-aware",
+        "custom",
     ]
 
 
@@ -93,3 +97,34 @@ def test_listing_methods_and_validating_edits_needs_no_torch() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+PAGES = {
+    "st-modulator": "method-layout-attention.md",
+    "reatco": "method-reattention.md",
+    "videodirector": "method-videodirector.md",
+    "roi-aware": "method-region-aware.md",
+    "custom": "method-custom.md",
+}
+
+
+@pytest.mark.parametrize("method", PAGES)
+def test_every_parameter_stands_in_the_methods_page_or_in_the_one_of_all(method: str) -> None:
+    docs = Path(__file__).parents[3] / "docs"
+    text = "".join((docs / page).read_text(encoding="utf-8") for page in (PAGES[method], "methods.md"))
+    (description,) = [known for known in describe_methods() if known.name == method]
+    missing = [p.name for p in description.parameters if f"`{p.name}`" not in text]
+    assert missing == []
+
+
+def test_every_method_of_this_version_has_a_page() -> None:
+    assert set(PAGES) == {method.name for method in describe_methods() if method.available}
+
+
+def test_every_control_and_its_parameters_stand_in_the_page_of_custom() -> None:
+    text = (Path(__file__).parents[3] / "docs" / PAGES["custom"]).read_text(encoding="utf-8")
+    rows = {line.split("`")[1]: line for line in text.splitlines() if line.startswith("| `")}
+    assert list(rows) == list(CONTROLS)
+    for kind in CONTROLS.values():
+        assert all(f"`{name}`" in rows[kind.name] for name in (*kind.names, *kind.needs))
+        assert {parameter.name for parameter in kind.parameters} == set(kind.names)

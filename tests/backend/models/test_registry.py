@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mattebox_backend.device import Device
@@ -22,6 +23,15 @@ def model(folder: Path, name: str, weights: str = "diffusion_pytorch_model.safet
     index = {"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DConditionModel"]}
     (folder / name / "model_index.json").write_text(json.dumps(index))
     return folder / name
+
+
+def motion_model(folder: Path, name: str, base: str) -> None:
+    adapter = folder / name / "motion_adapter"
+    adapter.mkdir(parents=True)
+    (adapter / "config.json").write_text("{}")
+    (adapter / "diffusion_pytorch_model.safetensors").write_bytes(b"")
+    about = {"version": 1, "base": base, "methods": {}}
+    (folder / name / "mattebox.json").write_text(json.dumps(about))
 
 
 def test_a_model_is_found_by_name_path_or_hub_id(tmp_path: Path) -> None:
@@ -72,9 +82,9 @@ def test_one_backbone_is_kept_warm(tiny_model: Path, monkeypatch: pytest.MonkeyP
     loads: list[Path | str] = []
     real = backbones.load_backbone
 
-    def counted(place: Path | str, device: Device) -> object:
+    def counted(place: Path | str, device: Device, find: Any) -> object:
         loads.append(place)
-        return real(place, device)
+        return real(place, device, find)
 
     monkeypatch.setattr(backbones, "load_backbone", counted)
     registry = ModelRegistry([tiny_model.parent])
@@ -94,6 +104,35 @@ def test_a_hub_id_without_a_network_is_one_sentence(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(UnknownModel, match="owner/name"):
         ModelRegistry().load("owner/name", CPU)
+
+
+def test_a_motion_folder_is_listed_with_its_family_and_its_bases_defaults(tmp_path: Path) -> None:
+    best = {"st-modulator": {"steps": 30}}
+    (model(tmp_path, "base") / "mattebox.json").write_text(json.dumps({"version": 1, "methods": best}))
+    for name, base in (("moving", "base"), ("lost", "nowhere"), ("fetched", "owner/name")):
+        motion_model(tmp_path, name, base)
+    entries = {entry.id: entry for entry in ModelRegistry([tmp_path]).entries()}
+    moving = entries["moving"]
+    assert (moving.available, moving.family, moving.defaults) == (True, "animatediff", best)
+    assert not entries["lost"].available
+    assert "built on nowhere" in entries["lost"].note
+    assert entries["fetched"].available
+
+
+def test_a_motion_folder_whose_base_cannot_be_loaded_says_so(tmp_path: Path) -> None:
+    model(tmp_path, "base", "diffusion_pytorch_model.bin")
+    motion_model(tmp_path, "moving", "base")
+    entries = {entry.id: entry for entry in ModelRegistry([tmp_path]).entries()}
+    assert not entries["moving"].available
+    assert "never loaded" in entries["moving"].note
+
+
+def test_a_base_comes_from_the_users_folders_too(tiny_model: Path, tiny_motion: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_motion, tmp_path / "moving")
+    registry = ModelRegistry([tmp_path, tiny_model.parent])
+    loaded = registry.load("moving", CPU)
+    assert loaded.frame_limit == 6
+    assert loaded.identity == registry.load("tiny-motion", CPU).identity
 
 
 def controlnet(folder: Path) -> Path:

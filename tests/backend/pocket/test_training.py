@@ -11,7 +11,7 @@ from mattebox_backend.pocket.denoiser import (
     TextToLatent,
     draw_noise,
     min_snr_weight,
-    stratified,
+    stratified_levels,
     train_denoiser,
 )
 from mattebox_backend.pocket.errors import InvalidConfig, UnusableCheckpoint
@@ -129,7 +129,7 @@ def test_an_averaged_phase_whose_checkpoint_is_gone_is_named(
 
 def test_every_batch_has_a_noise_level_out_of_each_part_of_the_schedule() -> None:
     generator = torch.Generator().manual_seed(1)
-    drawn = torch.stack([stratified(10, 1000, generator) for _ in range(500)])
+    drawn = torch.stack([stratified_levels(10, 1000, generator) for _ in range(500)])
     assert torch.equal(drawn // 100, torch.arange(10).expand(500, 10))
     assert drawn.min() == 0
     assert drawn.max() == 999

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from mattebox_backend.conditions import edges
+from mattebox_backend.edit import ControlChoice
 from mattebox_backend.errors import InvalidEdit, ModelRefused, UnknownModel
 from mattebox_backend.render import Stage
 from mattebox_media import open_clip
@@ -91,6 +92,28 @@ def test_re_attention_runs_under_a_condition_too(
     assert report.background_exact_share == 1.0
     assert not np.array_equal(frames, bare)
     assert not any(p.requires_grad for p in studio.backbone.unet.parameters())
+
+
+def test_the_condition_follows_the_picture_into_a_focus(studio_of: Any, params: dict[str, Any]) -> None:
+    studio = studio_of(height=96, width=192)
+    focused = params | {"focus": True, "focus_margin": 0.0, "size": 128}
+    mask = np.zeros((3, 96, 192), np.uint8)
+    mask[:, 20:40, 20:40] = 255
+    region = replace(studio.edit.regions[0], masks=mask)
+    frames, report = studio.render(params=focused, regions=(region,))
+    bare, _ = studio.render(params=focused | {"condition": "none"}, regions=(region,))
+    assert report.background_exact_share == 1.0
+    assert not np.array_equal(frames, bare)
+
+
+def test_a_mix_of_ones_own_runs_under_a_condition(studio: Any, tiny_controlnet: Path) -> None:
+    studio.edit = replace(
+        studio.edit, method="custom", controls=(ControlChoice("latent-blend", {}),), params={"steps": 4}
+    )
+    bare, _ = studio.render()
+    asked = {"steps": 4, "condition": "edges", "controlnet": str(tiny_controlnet)}
+    frames, _ = studio.render(params=asked)
+    assert not np.array_equal(frames, bare)
 
 
 def test_one_frame_and_an_odd_size_are_legal(studio_of: Any, params: dict[str, Any]) -> None:

@@ -109,7 +109,7 @@ def test_progress_covers_every_stage_in_order_with_previews(studio: Any, render_
     assert all(step == of for stage, step, of in (monitor.told[-1],))
     assert monitor.previews
     assert monitor.previews[0].dtype == np.uint8
-    assert set(report.seconds) >= {stage.value for stage in Stage}
+    assert set(report.seconds) >= {stage.value for stage in Stage} - {"tune"}
     assert report.peak_memory_mb > 0
 
 

@@ -14,7 +14,14 @@ from torch import Tensor
 
 from mattebox_backend.conditions import edges
 from mattebox_backend.pocket.controlnet.training import predict_noise
-from mattebox_backend.pocket.denoiser import build_scheduler, draw_noise, min_snr_weight, stratified
+from mattebox_backend.pocket.denoiser import (
+    LEVELS,
+    add_noise,
+    build_scheduler,
+    draw_noise,
+    noise_error,
+    stratified_levels,
+)
 from mattebox_backend.pocket.measure import match_objects
 from mattebox_backend.pocket.model import PocketSd
 from mattebox_backend.pocket.seeds import MEASURE_SEEDS, step_generator
@@ -168,20 +175,19 @@ def _noise_error(
     found: NDArray[np.uint8],
 ) -> float:
     """The mean weighted error over levels spread evenly; the same noise for every model."""
-    signal, total = build_scheduler().alphas_cumprod, 0.0
+    total = 0.0
     for first in range(0, len(frames), _BATCH):
         part = slice(first, first + _BATCH)
         latents = base.vae.encode(to_pixels(frames[part])).latent_dist.mean * base.vae.config.scaling_factor
         context = embed(base.tokenizer, base.models.text_encoder, prompts[part])
         generator = step_generator(0, _STAGE, first)
-        levels = stratified(len(latents), len(signal), generator)
+        levels = stratified_levels(len(latents), LEVELS, generator)
         noise = draw_noise(latents.shape, base.offset_noise, generator)
-        kept = signal[levels].view(-1, 1, 1, 1)
-        noisy = kept.sqrt() * latents + (1 - kept).sqrt() * noise
+        noisy = add_noise(latents, noise, levels)
         predicted = predict_noise(
             base.models.unet, controlnet, noisy, levels, context, _pictures(found[part])
         )
-        total += float((min_snr_weight(kept) * (predicted - noise).square()).mean(dim=(1, 2, 3)).sum())
+        total += float(noise_error(predicted, noise, levels)) * len(latents)
     return total / len(frames)
 
 

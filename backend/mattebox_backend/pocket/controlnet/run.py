@@ -26,7 +26,7 @@ from mattebox_backend.pocket.controlnet.measure import (
     sample_under_edges,
 )
 from mattebox_backend.pocket.controlnet.training import train_controlnet
-from mattebox_backend.pocket.export import fresh_folder
+from mattebox_backend.pocket.export import replaced_folder
 from mattebox_backend.pocket.model import load_pocket_sd
 from mattebox_backend.pocket.run import commit_of_code
 from mattebox_backend.pocket.sampling import contact_sheet
@@ -81,7 +81,7 @@ def export_controlnet(folder: Path, controlnet: ControlNetModel, notes: Mapping[
 
     The folder appears whole or not at all; one that stood there before is replaced.
     """
-    with fresh_folder(folder) as fresh:
+    with replaced_folder(folder) as fresh:
         copy.deepcopy(controlnet).to(torch.float16).save_pretrained(fresh, safe_serialization=True)
         for name, text in notes.items():
             (fresh / name).write_text(text, encoding="utf-8")

@@ -12,23 +12,24 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 
-from mattebox_backend.pocket.checkpoint import fingerprint, read_checkpoint, write_checkpoint
+from mattebox_backend.pocket.checkpoint import fingerprint
 from mattebox_backend.pocket.controlnet.config import ControlNetConfig
 from mattebox_backend.pocket.controlnet.dataset import EdgeSet
 from mattebox_backend.pocket.denoiser import (
-    build_scheduler,
+    LEVELS,
+    add_noise,
     draw_noise,
-    min_snr_weight,
-    rate_share,
-    stratified,
+    noise_error,
+    stratified_levels,
 )
 from mattebox_backend.pocket.model import PocketSd
-from mattebox_backend.pocket.optimizer import Muon
+from mattebox_backend.pocket.optimizer import build_optimizers
 from mattebox_backend.pocket.progress import RunLog
 from mattebox_backend.pocket.seeds import step_generator
 from mattebox_backend.pocket.text import token_ids
+from mattebox_backend.pocket.training import Stretch, put_average
 
-REPORT_EVERY = 50
+_NAME = "controlnet"
 _STAGE = 5
 """The number of this training among those that draw from a seed."""
 
@@ -91,44 +92,37 @@ def train_controlnet(
     controlnet = build_controlnet(unet, config.conditioning_channels).train()
     for module in (unet, controlnet):  # on a CPU the fused kernel's backward pass costs 1.4x a step
         module.set_attn_processor(AttnProcessor())
-    optimizers = _optimizers(controlnet, config)
-    modules: dict[str, nn.Module] = {"controlnet": controlnet}
-    average = {name: p.detach().clone() for name, p in controlnet.named_parameters()}
-    mark = fingerprint("controlnet", base_identity, config.model_dump(exclude={"steps", "checkpoint_every"}))
-    checkpoint = work / "controlnet.safetensors"
-    start = read_checkpoint(checkpoint, mark, modules, optimizers, average)
-    signal, empty = build_scheduler().alphas_cumprod, token_ids(base.tokenizer, [""])[0]
-    log = RunLog(work / "progress.jsonl", "controlnet", config.steps)
-    errors: list[float] = []
-    for step in range(start, config.steps):
+    empty = token_ids(base.tokenizer, [""])[0]
+
+    def loss(step: int) -> Tensor:
         rng = np.random.default_rng((config.seed, _STAGE, step))
         generator = step_generator(config.seed, _STAGE, step)
         latents, tokens, conditions = _batch(data, config, empty, rng)
-        levels = stratified(config.batch, len(signal), generator)
+        levels = stratified_levels(config.batch, LEVELS, generator)
         noise = draw_noise(latents.shape, base.offset_noise, generator)
-        kept = signal[levels].view(-1, 1, 1, 1)
-        noisy = kept.sqrt() * latents + (1 - kept).sqrt() * noise
-        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
-            group["lr"] = config.learning_rate * rate_share(step, config.warmup, config.steps)
+        noisy = add_noise(latents, noise, levels)
         with torch.autocast("cpu", torch.bfloat16, enabled=config.bfloat16):
             with torch.no_grad():
                 context = text_encoder(tokens).last_hidden_state
             predicted = predict_noise(unet, controlnet, noisy, levels, context, conditions)
-        loss = (min_snr_weight(kept) * (predicted.float() - noise).square()).mean()
-        torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(controlnet.parameters(), 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        _update(average, controlnet, min(config.ema, (1 + step) / (10 + step)))
-        errors.append(loss.item())
-        if (step + 1) % REPORT_EVERY == 0 or step == start:
-            log.report(step + 1, noise_error=float(np.mean(errors)))
-            errors.clear()
-        if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:
-            write_checkpoint(checkpoint, step + 1, mark, modules, optimizers, average)
-            if on_checkpoint is not None:
-                on_checkpoint(step + 1, _averaged(controlnet, average))
+        return noise_error(predicted, noise, levels)
+
+    def tell(step: int, average: dict[str, Tensor]) -> None:
+        if on_checkpoint is not None:
+            on_checkpoint(step, _averaged(controlnet, average))
+
+    stretch = Stretch(
+        work / "controlnet.safetensors",
+        fingerprint(_NAME, base_identity, config.model_dump(exclude={"steps", "checkpoint_every"})),
+        {_NAME: controlnet},
+        _optimizers(controlnet, config),
+        config.steps,
+        config.learning_rate,
+        config.warmup,
+        config.ema,
+        config.checkpoint_every,
+    )
+    average = stretch.run(loss, RunLog(work / "progress.jsonl", _NAME, config.steps), 0, tell)
     return _averaged(controlnet, average)
 
 
@@ -138,12 +132,8 @@ def _optimizers(controlnet: ControlNetModel, config: ControlNetConfig) -> list[t
     others: list[nn.Parameter] = []
     for name, parameter in controlnet.named_parameters():
         copied = name.startswith(("down_blocks", "mid_block"))
-        matrix = copied and parameter.ndim >= 2 and config.optimizer == "muon"
-        (inner if matrix else others).append(parameter)
-    adamw = torch.optim.AdamW(
-        others, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
-    )
-    return [Muon(inner, config.learning_rate), adamw] if inner else [adamw]
+        (inner if copied and parameter.ndim >= 2 else others).append(parameter)
+    return build_optimizers(config.optimizer, inner, others, config.learning_rate)
 
 
 def _batch(
@@ -158,13 +148,7 @@ def _batch(
     return latents, tokens, data.conditions(chosen)
 
 
-@torch.no_grad()
-def _update(average: dict[str, Tensor], controlnet: ControlNetModel, decay: float) -> None:
-    current = dict(controlnet.named_parameters())
-    torch._foreach_lerp_(list(average.values()), [current[name] for name in average], 1 - decay)
-
-
 def _averaged(controlnet: ControlNetModel, average: dict[str, Tensor]) -> ControlNetModel:
     model = copy.deepcopy(controlnet)
-    model.load_state_dict(average, strict=False)
-    return model.eval().requires_grad_(False)
+    put_average(average, _NAME, model)
+    return model

@@ -25,25 +25,31 @@ _sym_db = _symbol_database.Default()
 from mattebox_proto.mattebox.v1 import media_pb2 as mattebox_dot_v1_dot_media__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16mattebox/v1/edit.proto\x12\x0bmattebox.v1\x1a\x17mattebox/v1/media.proto\"\xc2\x01\n\x06Region\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12%\n\x05masks\x18\x03 \x01(\x0b\x32\x16.mattebox.v1.MaskTrack\x12#\n\x04mode\x18\x04 \x01(\x0e\x32\x15.mattebox.v1.MaskMode\x12\x10\n\x08\x64ilation\x18\x05 \x01(\r\x12\x0f\n\x07\x66\x65\x61ther\x18\x06 \x01(\r\x12\r\n\x05order\x18\x07 \x01(\x05\x12\r\n\x05words\x18\x08 \x03(\t\x12\r\n\x05\x63olor\x18\t \x01(\t\"M\n\tReference\x12\r\n\x05\x66rame\x18\x01 \x01(\x04\x12!\n\x05image\x18\x02 \x01(\x0b\x32\x12.mattebox.v1.Image\x12\x0e\n\x06region\x18\x03 \x01(\t\"Y\n\tParameter\x12\x0e\n\x04\x66lag\x18\x01 \x01(\x08H\x00\x12\x11\n\x07integer\x18\x02 \x01(\x03H\x00\x12\x10\n\x06number\x18\x03 \x01(\x01H\x00\x12\x0e\n\x04text\x18\x04 \x01(\tH\x00\x42\x07\n\x05value\"\x91\x03\n\x04\x45\x64it\x12\x0c\n\x04\x63lip\x18\x01 \x01(\t\x12\r\n\x05start\x18\x02 \x01(\x04\x12\x0c\n\x04stop\x18\x03 \x01(\x04\x12\x0e\n\x06prompt\x18\x04 \x01(\t\x12\x15\n\rsource_prompt\x18\x05 \x01(\t\x12\x0e\n\x06method\x18\x06 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\x07 \x01(\t\x12\x0c\n\x04seed\x18\x08 \x01(\x04\x12$\n\x07regions\x18\t \x03(\x0b\x32\x13.mattebox.v1.Region\x12*\n\nreferences\x18\n \x03(\x0b\x32\x16.mattebox.v1.Reference\x12-\n\x06params\x18\x0b \x03(\x0b\x32\x1d.mattebox.v1.Edit.ParamsEntry\x12\x0f\n\x07inspect\x18\x0c \x01(\x08\x12.\n\x12\x63ondition_pictures\x18\r \x03(\x0b\x32\x12.mattebox.v1.Image\x1a\x45\n\x0bParamsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.mattebox.v1.Parameter:\x02\x38\x01*{\n\x08MaskMode\x12\x19\n\x15MASK_MODE_UNSPECIFIED\x10\x00\x12\x13\n\x0fMASK_MODE_TIGHT\x10\x01\x12\x15\n\x11MASK_MODE_ELLIPSE\x10\x02\x12\x11\n\rMASK_MODE_BOX\x10\x03\x12\x15\n\x11MASK_MODE_DILATED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16mattebox/v1/edit.proto\x12\x0bmattebox.v1\x1a\x17mattebox/v1/media.proto\"\xc2\x01\n\x06Region\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12%\n\x05masks\x18\x03 \x01(\x0b\x32\x16.mattebox.v1.MaskTrack\x12#\n\x04mode\x18\x04 \x01(\x0e\x32\x15.mattebox.v1.MaskMode\x12\x10\n\x08\x64ilation\x18\x05 \x01(\r\x12\x0f\n\x07\x66\x65\x61ther\x18\x06 \x01(\r\x12\r\n\x05order\x18\x07 \x01(\x05\x12\r\n\x05words\x18\x08 \x03(\t\x12\r\n\x05\x63olor\x18\t \x01(\t\"M\n\tReference\x12\r\n\x05\x66rame\x18\x01 \x01(\x04\x12!\n\x05image\x18\x02 \x01(\x0b\x32\x12.mattebox.v1.Image\x12\x0e\n\x06region\x18\x03 \x01(\t\"Y\n\tParameter\x12\x0e\n\x04\x66lag\x18\x01 \x01(\x08H\x00\x12\x11\n\x07integer\x18\x02 \x01(\x03H\x00\x12\x10\n\x06number\x18\x03 \x01(\x01H\x00\x12\x0e\n\x04text\x18\x04 \x01(\tH\x00\x42\x07\n\x05value\"\x90\x01\n\x07\x43ontrol\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x30\n\x06params\x18\x02 \x03(\x0b\x32 .mattebox.v1.Control.ParamsEntry\x1a\x45\n\x0bParamsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.mattebox.v1.Parameter:\x02\x38\x01\"\xb9\x03\n\x04\x45\x64it\x12\x0c\n\x04\x63lip\x18\x01 \x01(\t\x12\r\n\x05start\x18\x02 \x01(\x04\x12\x0c\n\x04stop\x18\x03 \x01(\x04\x12\x0e\n\x06prompt\x18\x04 \x01(\t\x12\x15\n\rsource_prompt\x18\x05 \x01(\t\x12\x0e\n\x06method\x18\x06 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\x07 \x01(\t\x12\x0c\n\x04seed\x18\x08 \x01(\x04\x12$\n\x07regions\x18\t \x03(\x0b\x32\x13.mattebox.v1.Region\x12*\n\nreferences\x18\n \x03(\x0b\x32\x16.mattebox.v1.Reference\x12-\n\x06params\x18\x0b \x03(\x0b\x32\x1d.mattebox.v1.Edit.ParamsEntry\x12&\n\x08\x63ontrols\x18\r \x03(\x0b\x32\x14.mattebox.v1.Control\x12\x0f\n\x07inspect\x18\x0c \x01(\x08\x12.\n\x12\x63ondition_pictures\x18\x0e \x03(\x0b\x32\x12.mattebox.v1.Image\x1a\x45\n\x0bParamsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.mattebox.v1.Parameter:\x02\x38\x01*{\n\x08MaskMode\x12\x19\n\x15MASK_MODE_UNSPECIFIED\x10\x00\x12\x13\n\x0fMASK_MODE_TIGHT\x10\x01\x12\x15\n\x11MASK_MODE_ELLIPSE\x10\x02\x12\x11\n\rMASK_MODE_BOX\x10\x03\x12\x15\n\x11MASK_MODE_DILATED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mattebox.v1.edit_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_CONTROL_PARAMSENTRY']._loaded_options = None
+  _globals['_CONTROL_PARAMSENTRY']._serialized_options = b'8\001'
   _globals['_EDIT_PARAMSENTRY']._loaded_options = None
   _globals['_EDIT_PARAMSENTRY']._serialized_options = b'8\001'
-  _globals['_MASKMODE']._serialized_start=835
-  _globals['_MASKMODE']._serialized_end=958
+  _globals['_MASKMODE']._serialized_start=1022
+  _globals['_MASKMODE']._serialized_end=1145
   _globals['_REGION']._serialized_start=65
   _globals['_REGION']._serialized_end=259
   _globals['_REFERENCE']._serialized_start=261
   _globals['_REFERENCE']._serialized_end=338
   _globals['_PARAMETER']._serialized_start=340
   _globals['_PARAMETER']._serialized_end=429
-  _globals['_EDIT']._serialized_start=432
-  _globals['_EDIT']._serialized_end=833
-  _globals['_EDIT_PARAMSENTRY']._serialized_start=764
-  _globals['_EDIT_PARAMSENTRY']._serialized_end=833
+  _globals['_CONTROL']._serialized_start=432
+  _globals['_CONTROL']._serialized_end=576
+  _globals['_CONTROL_PARAMSENTRY']._serialized_start=507
+  _globals['_CONTROL_PARAMSENTRY']._serialized_end=576
+  _globals['_EDIT']._serialized_start=579
+  _globals['_EDIT']._serialized_end=1020
+  _globals['_EDIT_PARAMSENTRY']._serialized_start=507
+  _globals['_EDIT_PARAMSENTRY']._serialized_end=576
 # @@protoc_insertion_point(module_scope)

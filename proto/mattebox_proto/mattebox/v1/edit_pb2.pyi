@@ -162,6 +162,52 @@ class Parameter(_message.Message):
 Global___Parameter: _TypeAlias = Parameter  # noqa: Y015
 
 @_typing.final
+class Control(_message.Message):
+    """A control that the method custom is mixed from."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ParamsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___Parameter: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___Parameter | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PARAMS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    @_builtins.property
+    def params(self) -> _containers.MessageMap[_builtins.str, Global___Parameter]: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        params: _abc.Mapping[_builtins.str, Global___Parameter] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "params", b"params"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Control: _TypeAlias = Control  # noqa: Y015
+
+@_typing.final
 class Edit(_message.Message):
     """What to make. A value: the same edit on the same device gives the same bits."""
 
@@ -199,6 +245,7 @@ class Edit(_message.Message):
     REGIONS_FIELD_NUMBER: _builtins.int
     REFERENCES_FIELD_NUMBER: _builtins.int
     PARAMS_FIELD_NUMBER: _builtins.int
+    CONTROLS_FIELD_NUMBER: _builtins.int
     INSPECT_FIELD_NUMBER: _builtins.int
     CONDITION_PICTURES_FIELD_NUMBER: _builtins.int
     clip: _builtins.str
@@ -222,6 +269,10 @@ class Edit(_message.Message):
     @_builtins.property
     def params(self) -> _containers.MessageMap[_builtins.str, Global___Parameter]: ...
     @_builtins.property
+    def controls(self) -> _containers.RepeatedCompositeFieldContainer[Global___Control]:
+        """of the method custom, in order"""
+
+    @_builtins.property
     def condition_pictures(self) -> _containers.RepeatedCompositeFieldContainer[_media_pb2.Image]:
         """What a ControlNet is to read of each frame of the range (depth, poses, …), 8-bit RGB at the clip's size."""
 
@@ -239,12 +290,13 @@ class Edit(_message.Message):
         regions: _abc.Iterable[Global___Region] | None = ...,
         references: _abc.Iterable[Global___Reference] | None = ...,
         params: _abc.Mapping[_builtins.str, Global___Parameter] | None = ...,
+        controls: _abc.Iterable[Global___Control] | None = ...,
         inspect: _builtins.bool = ...,
         condition_pictures: _abc.Iterable[_media_pb2.Image] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backbone", b"backbone", "clip", b"clip", "condition_pictures", b"condition_pictures", "inspect", b"inspect", "method", b"method", "params", b"params", "prompt", b"prompt", "references", b"references", "regions", b"regions", "seed", b"seed", "source_prompt", b"source_prompt", "start", b"start", "stop", b"stop"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backbone", b"backbone", "clip", b"clip", "condition_pictures", b"condition_pictures", "controls", b"controls", "inspect", b"inspect", "method", b"method", "params", b"params", "prompt", b"prompt", "references", b"references", "regions", b"regions", "seed", b"seed", "source_prompt", b"source_prompt", "start", b"start", "stop", b"stop"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

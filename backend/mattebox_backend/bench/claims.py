@@ -1,0 +1,58 @@
+"""Whether an ordering came out: paired differences over the tasks, with their bootstrap intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from mattebox_backend.bench.suites import Ordering
+from mattebox_backend.metrics.bootstrap import Interval, bootstrap_interval
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """How an ordering fared. gains: per neighbouring pair the mean gain over the tasks that both have a
+    figure for, in the wanted direction, and its 95 % interval; None where there is none. came_out: every
+    gain is above 0 (or not below it, where equal is enough). clear: every interval lies wholly on that side.
+    """
+
+    ordering: Ordering
+    gains: tuple[Interval | None, ...]
+
+    @property
+    def came_out(self) -> bool:
+        return all(gain is not None and self._right(gain.mean) for gain in self.gains)
+
+    @property
+    def clear(self) -> bool:
+        return all(gain is not None and self._right(gain.low) for gain in self.gains)
+
+    @property
+    def verdict(self) -> str:
+        """In words."""
+        if not self.came_out:
+            return "**did not come out**" if None not in self.gains else "not measured"
+        return "came out" if self.clear else "came out, within the noise"
+
+    def _right(self, gain: float) -> bool:
+        return gain >= 0 if self.ordering.at_least else gain > 0
+
+
+def judge_ordering(ordering: Ordering, variants: Mapping[str, Any]) -> Finding:
+    """Hold an ordering against results: variant → {"tasks": task → figures}."""
+    sign = 1 if ordering.rising else -1
+    gains = []
+    for first, second in pairwise(ordering.variants):
+        before = variants.get(first, {}).get("tasks", {})
+        after = variants.get(second, {}).get("tasks", {})
+        both = [
+            sign * (after[task][ordering.figure] - before[task][ordering.figure])
+            for task in before
+            if task in after
+            and before[task].get(ordering.figure) is not None
+            and after[task].get(ordering.figure) is not None
+        ]
+        gains.append(bootstrap_interval(both))
+    return Finding(ordering, tuple(gains))

@@ -1,0 +1,183 @@
+"""What a method costs: time and peak memory of a whole render, each in a process of its own, over growing
+clips and growing regions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from mattebox_media import write_clip
+from numpy.typing import NDArray
+
+from mattebox_backend.bench.errors import BenchError
+from mattebox_backend.bench.running import Silent
+from mattebox_backend.device import choose_device
+from mattebox_backend.edit import Edit, Region
+from mattebox_backend.methods.parameters import ParameterValue
+from mattebox_backend.models.registry import ModelRegistry
+from mattebox_backend.render import RenderPaths, render
+from mattebox_backend.world.captions import caption
+from mattebox_backend.world.render import render as render_scene
+from mattebox_backend.world.sampling import sample_scene
+
+FRAMES: Final = (8, 16, 32, 64)
+AREAS: Final = (0.05, 0.1, 0.25, 0.5, 1.0)
+_SEED = 90_001
+"""Of no training and no task."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One render to measure. area: the share of the picture that the region covers, (0, 1]. name: of what is
+    tried.
+    """
+
+    name: str
+    method: str
+    params: Mapping[str, ParameterValue] = field(default_factory=dict)
+    frames: int = 16
+    area: float = 0.25
+    backbone: str = "pocket-sd"
+    device: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """seconds: per stage. peak_memory_mb: of the process (on CUDA of the device), the model included."""
+
+    seconds: Mapping[str, float]
+    peak_memory_mb: float
+
+    @property
+    def total(self) -> float:
+        """Seconds of all stages but loading the model."""
+        return sum(seconds for stage, seconds in self.seconds.items() if stage != "load")
+
+
+METHODS: Final[tuple[tuple[str, str, Mapping[str, ParameterValue]], ...]] = (
+    ("st-modulator", "st-modulator", {}),
+    ("reatco", "reatco", {}),
+    ("reatco, no checkpointing", "reatco", {"checkpointing": False}),
+    ("reatco, windows of 8", "reatco", {"window_frames": 8}),
+    ("videodirector", "videodirector", {}),
+    ("roi-aware", "roi-aware", {}),
+)
+"""What is tried over growing clips: name, method, parameters."""
+
+
+def trials_over_frames(backbone: str, device: str, frames: Sequence[int] = FRAMES) -> list[Trial]:
+    """Every method on clips of growing length, a quarter of the picture edited."""
+    return [
+        Trial(name, method, params, frames=count, backbone=backbone, device=device)
+        for name, method, params in METHODS
+        for count in frames
+    ]
+
+
+def trials_over_area(backbone: str, device: str, areas: Sequence[float] = AREAS) -> list[Trial]:
+    """The whole picture computed and only the regions' neighbourhood, for growing regions."""
+    return [
+        Trial(name, "roi-aware", params, area=area, backbone=backbone, device=device)
+        for name, params in (("whole picture", {}), ("focus", {"focus": True}))
+        for area in areas
+    ]
+
+
+def measure_all(trials: Sequence[Trial], on_done: Callable[[Trial, Cost], None]) -> list[tuple[Trial, Cost]]:
+    """Measure trials one after the other, each in a process of its own, so that its peak memory is its own.
+
+    Raises `BenchError` for one that did not finish.
+    """
+    found = []
+    for trial in trials:
+        command = [sys.executable, "-m", __name__, json.dumps(asdict(trial))]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            last = done.stderr.strip().splitlines()[-1:] or ["no message"]
+            raise BenchError(f"{trial.name} on {trial.frames} frames did not finish ({last[0]}).")
+        cost = Cost(**json.loads(done.stdout.splitlines()[-1]))
+        found.append((trial, cost))
+        on_done(trial, cost)
+    return found
+
+
+def to_json(found: Sequence[tuple[Trial, Cost]]) -> list[dict[str, Any]]:
+    """Trials and costs as JSON values."""
+    return [{**asdict(trial), **asdict(cost), "total": cost.total} for trial, cost in found]
+
+
+def measure_here(trial: Trial) -> Cost:
+    """Render a trial in this process. Its clip and caches are gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="mattebox-cost-") as folder:
+        edit = _edit(trial, Path(folder))
+        paths = RenderPaths(Path(folder) / "inversions", Path(folder) / "checkpoint")
+        report = render(
+            edit,
+            models=ModelRegistry(),
+            device=choose_device(trial.device),
+            paths=paths,
+            monitor=Silent(),
+            write=_take_all,
+        )
+    return Cost(dict(report.seconds), report.peak_memory_mb)
+
+
+def square_of(area: float, frames: int, height: int, width: int) -> NDArray[np.uint8]:
+    """Masks (frames, height, width) uint8 of a rectangle in the middle of the picture with a share of its
+    area.
+    """
+    side = math.sqrt(area)
+    rows, columns = max(1, round(height * side)), max(1, round(width * side))
+    top, left = (height - rows) // 2, (width - columns) // 2
+    masks = np.zeros((frames, height, width), np.uint8)
+    masks[:, top : top + rows, left : left + columns] = 255
+    return masks
+
+
+def _edit(trial: Trial, folder: Path) -> Edit:
+    scene = sample_scene(_SEED, frames=trial.frames)
+    clip = folder / "clip.mkv"
+    write_clip(clip, iter(render_scene(scene).frames), fps=Fraction(12))
+    masks = square_of(trial.area, trial.frames, scene.height, scene.width)
+    prompt = "a red circle"
+    return Edit(
+        clip=clip,
+        clip_hash="",
+        start=0,
+        stop=trial.frames,
+        prompt=f"{caption(scene)} and {prompt}",
+        source_prompt=caption(scene),
+        method=trial.method,
+        backbone=trial.backbone,
+        seed=0,
+        regions=(Region("region", prompt, masks),),
+        references=(),
+        params=dict(trial.params),
+    )
+
+
+def _take_all(frames: Any) -> None:
+    for _ in frames:
+        pass
+
+
+def _main() -> None:
+    arguments = argparse.ArgumentParser(description="One render, measured; see measure_all().")
+    arguments.add_argument("trial", type=json.loads)
+    cost = measure_here(Trial(**arguments.parse_args().trial))
+    sys.stdout.write("\n" + json.dumps(asdict(cost)))
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,87 @@
+"""Runs a suite: every experiment over its tasks, and its page."""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from mattebox_backend.bench.errors import BenchError
+from mattebox_backend.bench.results import Results
+from mattebox_backend.bench.running import BenchRun, run_tasks
+from mattebox_backend.bench.suite_page import findings, write_page
+from mattebox_backend.bench.suites import SUITES, Experiment
+from mattebox_backend.bench.tasks import Task, load_tasks, to_give_back
+
+
+def run_suite(
+    suite: str,
+    names: Sequence[str],
+    json_file: Path,
+    page: Path | None,
+    limit: int | None,
+    device: str,
+    work: Path,
+) -> None:
+    """Run the experiments of a suite, or those named, and say how every ordering fared.
+
+    json_file: holds the figures of all; a second run goes on. page: Markdown that is written anew after
+    every experiment. limit: tasks of each, at most. Raises `BenchError` for a suite or an experiment that is
+    unknown.
+    """
+    chosen = _choose(suite, names)
+    results: dict[str, Any] = {}
+    for experiment in chosen:
+        run = BenchRun(
+            experiment.method, experiment.backbone, experiment.params, device, work / experiment.name
+        )
+        tasks = tasks_of(experiment)[:limit]
+        results[experiment.name] = _with_bar(experiment, run, tasks, Results(json_file, experiment.name))
+        for finding in findings(experiment, results[experiment.name]["variants"]):
+            typer.echo(f"{experiment.name}: {finding.ordering.words}: {finding.verdict.replace('*', '')}")
+        if page is not None:
+            write_page(page, suite, chosen, results, shlex.join(["mattebox", "bench", *_arguments()]))
+
+
+def tasks_of(experiment: Experiment) -> list[Task]:
+    """The tasks of an experiment, as it puts them."""
+    tasks = load_tasks(experiment.level)[: experiment.tasks]
+    return [to_give_back(task) for task in tasks] if experiment.reconstruct else tasks
+
+
+def _choose(suite: str, names: Sequence[str]) -> list[Experiment]:
+    if suite not in SUITES:
+        raise BenchError(f"There is no suite {suite!r}; there are {', '.join(SUITES)}.")
+    known = {experiment.name: experiment for experiment in SUITES[suite]}
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}."
+            raise BenchError(f"The suite {suite} has no experiment {name!r}; {hint}")
+    return [known[name] for name in names] if names else list(known.values())
+
+
+def _with_bar(
+    experiment: Experiment, run: BenchRun, tasks: Sequence[Task], results: Results
+) -> dict[str, Any]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        line = bar.add_task(experiment.name, total=len(tasks) * len(experiment.variants))
+
+        def on_done(variant: str, task: str, figures: Mapping[str, Any]) -> None:
+            bar.update(line, advance=1, description=f"{experiment.name}: {task} {variant}")
+
+        return run_tasks(run, tasks, experiment.variants, results, on_done)
+
+
+def _arguments() -> list[str]:
+    """What the user typed behind `mattebox bench`."""
+    given = sys.argv[1:]
+    return given[given.index("bench") + 1 :] if "bench" in given else given

@@ -1,0 +1,187 @@
+"""Suites: the experiments of the papers, as runs over the tasks, and the orderings that should come out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from mattebox_backend.bench.tasks import Level
+from mattebox_backend.methods.parameters import ParameterValue
+from mattebox_backend.methods.sampling_parameters import NEVER
+
+Params = Mapping[str, ParameterValue]
+
+
+@dataclass(frozen=True, slots=True)
+class Ordering:
+    """A claim: `figure` grows (or, where not `rising`, falls) from each variant to the next. at_least: equal
+    is enough.
+    """
+
+    figure: str
+    variants: tuple[str, ...]
+    rising: bool = True
+    at_least: bool = False
+
+    @property
+    def words(self) -> str:
+        """As the page says it."""
+        sign = {(True, False): "<", (True, True): "≤", (False, False): ">", (False, True): "≥"}
+        return f"{self.figure}: " + f" {sign[self.rising, self.at_least]} ".join(self.variants)
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """Variants of a method on some tasks, and what its paper says of them.
+
+    source: paper and table or figure. level, tasks: of the list. params: of every variant. reconstruct: the
+    task is to give the source back (its prompts for the edit's), and is held against the source.
+    """
+
+    name: str
+    title: str
+    source: str
+    method: str
+    level: Level | None
+    tasks: int
+    variants: Mapping[str, Params]
+    orderings: tuple[Ordering, ...]
+    figures: tuple[str, ...]
+    params: Params = field(default_factory=dict)
+    reconstruct: bool = False
+    backbone: str = "pocket-sd"
+
+
+_FREE: Final[Params] = {"preserve": False}
+"""The composite would hide what a method does to the background."""
+
+_ST_MODULATOR = Experiment(
+    name="st-modulator-table-3",
+    title="Layout-guided attention: cross and self modulation",
+    source="ST-Modulator, table 3",
+    method="st-modulator",
+    level=Level.INSTANCE,
+    tasks=20,
+    variants={
+        "baseline": {"cross": False, "self_modulation": False, "source_window": NEVER},
+        "+ cross": {"self_modulation": False},
+        "+ cross + self": {},
+    },
+    orderings=(
+        Ordering("accuracy", ("baseline", "+ cross", "+ cross + self")),
+        Ordering("warp", ("baseline", "+ cross", "+ cross + self"), rising=False),
+        Ordering("psnr", ("baseline", "+ cross", "+ cross + self")),
+    ),
+    figures=("accuracy", "colour", "shape", "placement", "psnr", "warp", "leak", "unsteadiness"),
+)
+_REATCO = Experiment(
+    name="reatco-table-2",
+    title="Re-attention and invariant-region sampling",
+    source="ReAtCo, table 2",
+    method="reatco",
+    level=Level.INSTANCE,
+    tasks=20,
+    params=_FREE,
+    variants={
+        "neither": {"reattention": False, "invariant": False},
+        "RAD": {"invariant": False},
+        "IRJS": {"reattention": False},
+        "both": {},
+    },
+    orderings=(
+        Ordering("placement", ("neither", "RAD")),
+        Ordering("accuracy", ("neither", "RAD")),
+        Ordering("background_psnr", ("neither", "IRJS")),
+        Ordering("placement", ("IRJS", "both")),
+        Ordering("accuracy", ("RAD", "both"), at_least=True),
+        Ordering("accuracy", ("IRJS", "both")),
+    ),
+    figures=("accuracy", "placement", "psnr", "background_psnr", "boundary", "warp"),
+)
+_TOP_K = Experiment(
+    name="reatco-figure-7",
+    title="The share of responses that count",
+    source="ReAtCo, figure 7",
+    method="reatco",
+    level=Level.INSTANCE,
+    tasks=20,
+    params=_FREE,
+    variants={f"{share:.0%}": {"top_share": share} for share in (0.2, 0.4, 0.6, 0.8, 1.0)},
+    orderings=tuple(
+        Ordering("placement", (f"{share:.0%}", "20%"), at_least=True) for share in (0.4, 0.6, 0.8, 1.0)
+    ),
+    figures=("placement", "accuracy", "psnr"),
+)
+_RECONSTRUCTION = Experiment(
+    name="videodirector-figures-8-9",
+    title="Reconstruction: null-text embeddings and decoupled guidance",
+    source="VideoDirector, figures 8 and 9",
+    method="videodirector",
+    level=None,
+    tasks=12,
+    params={**_FREE, "cross_control": "off", "self_first": False, "self_second": False},
+    variants={
+        "DDIM": {"inner_steps": 0, "decoupled": False},
+        "shared null-text": {"multi_frame": False, "decoupled": False},
+        "multi-frame null-text": {"decoupled": False},
+        "+ guidance": {},
+    },
+    orderings=(Ordering("whole_psnr", ("DDIM", "shared null-text", "multi-frame null-text", "+ guidance")),),
+    figures=("whole_psnr", "unsteadiness"),
+    reconstruct=True,
+    backbone="pocket-motion",
+)
+_EDITING = Experiment(
+    name="videodirector-figure-7",
+    title="Editing without each part",
+    source="VideoDirector, table 1 and figure 7",
+    method="videodirector",
+    level=Level.CLASS,
+    tasks=12,
+    params=_FREE,
+    variants={
+        "whole": {},
+        "shared null-text": {"multi_frame": False},
+        "no guidance": {"decoupled": False},
+        "no cross control": {"cross_control": "off"},
+        "no SA-I": {"self_first": False},
+        "no SA-II": {"self_second": False},
+        "no self control": {"self_first": False, "self_second": False},
+    },
+    orderings=(
+        *(
+            Ordering("background_psnr", (without, "whole"))
+            for without in ("shared null-text", "no guidance", "no SA-I", "no SA-II", "no self control")
+        ),
+        Ordering("accuracy", ("no cross control", "whole")),
+    ),
+    figures=("accuracy", "background_psnr", "psnr", "boundary", "warp", "gradient_background"),
+    backbone="pocket-motion",
+)
+_REGION_AWARE = Experiment(
+    name="region-aware-6.6",
+    title="The mask in sampling, against editing everything and blending",
+    source="Region-aware diffusion, eqs. 6.2 and 6.6",
+    method="roi-aware",
+    level=Level.CLASS,
+    tasks=20,
+    variants={
+        "edit and blend": {"integrated": False},
+        "region-aware": {},
+        "+ routing": {"routing": 2.0},
+        "+ routing, bias": {"routing": 2.0, "self_inside": 1.0, "self_outwards": -1.0, "self_inwards": -1.0},
+        "+ boundary smoothing": {"routing": 2.0, "boundary_smoothing": 6.0},
+    },
+    orderings=(
+        Ordering("boundary", ("edit and blend", "region-aware"), rising=False),
+        Ordering("accuracy", ("edit and blend", "region-aware"), at_least=True),
+    ),
+    figures=("accuracy", "boundary", "psnr", "warp", "gradient_region"),
+)
+
+SUITES: Final[Mapping[str, tuple[Experiment, ...]]] = MappingProxyType(
+    {"papers": (_ST_MODULATOR, _REATCO, _TOP_K, _RECONSTRUCTION, _EDITING, _REGION_AWARE)}
+)
+"""By the name that `--suite` takes."""

@@ -1,0 +1,30 @@
+"""The source under noise: where sampling may begin instead of from an inversion (region-of-interest-aware
+diffusion, eq. 5.18).
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mattebox_backend.diffusion.schedule import Grid
+from mattebox_backend.diffusion.trajectory import Trajectory
+
+
+def noised(clean: torch.Tensor, grid: Grid, generator: torch.Generator, file: Path) -> Trajectory:
+    """`√ᾱ·x_0 + √(1 − ᾱ)·ε` of every level, with one ε for all, written to `file` and mapped from there.
+
+    clean: (F, C, h, w). It costs no prediction. Level 0 is the clean latents themselves. `InvariantRegion`
+    draws the same ε where its run begins from the same seed, so that what it sets around the regions lies on
+    the line on which sampling began.
+    """
+    noise = torch.randn(clean.shape, generator=generator)
+    source = clean.cpu().float()
+    levels = np.lib.format.open_memmap(file, "w+", np.float16, (grid.steps + 1, *clean.shape))
+    for level, alpha in enumerate((1.0, *grid.alphas[1:])):
+        levels[level] = (math.sqrt(alpha) * source + math.sqrt(1 - alpha) * noise).numpy()
+    levels.flush()
+    return Trajectory(levels)

@@ -1,0 +1,1 @@
+"""The making of ``pocket-motion``: a MotionAdapter that turns pocket-sd into a text-to-video model."""

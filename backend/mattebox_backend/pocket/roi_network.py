@@ -1,0 +1,100 @@
+"""`pocket-roi` in the making: its network, grown from pocket-sd's, and its folder."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import UNet2DConditionModel
+from safetensors.torch import save
+
+from mattebox_backend.attention import AttentionSite, Switchboard
+from mattebox_backend.attention.switchboard import SiteProcessor
+from mattebox_backend.backbones.region_diffusion import WEIGHTS, folder_config
+from mattebox_backend.backbones.region_network import RegionDesign, RegionNetwork
+from mattebox_backend.backbones.stable_diffusion import find_sites
+from mattebox_backend.pocket.checkpoint import write_atomically
+
+
+def grow(base: Any, design: RegionDesign) -> RegionNetwork:
+    """A network that predicts just what the UNet `base` does, whatever it is told.
+
+    Shared weights are copies. Both paths of the input have base's first weights, since what they carry adds
+    up to the latents; the mask's and the source's begin as zero; both noise heads are base's; so is how
+    it attends, where nothing has been learnt yet.
+    """
+    channels = int(base.config.in_channels)
+    config = dict(base.config) | {
+        "in_channels": design.inputs(channels),
+        "out_channels": design.outputs(channels),
+    }
+    unet = UNet2DConditionModel.from_config(config)
+    weights = {name: value.clone() for name, value in base.state_dict().items()}
+    first = torch.zeros_like(unet.conv_in.weight)
+    for path in range(2 if design.two_paths else 1):
+        first[:, path * channels : (path + 1) * channels] = weights["conv_in.weight"]
+    weights["conv_in.weight"] = first
+    heads = 2 if design.experts else 1
+    weights["conv_out.weight"] = weights["conv_out.weight"].repeat(heads, 1, 1, 1)
+    weights["conv_out.bias"] = weights["conv_out.bias"].repeat(heads)
+    unet.load_state_dict(weights)
+    return RegionNetwork(unet, design, find_sites(unet))
+
+
+def connect(network: RegionNetwork) -> tuple[AttentionSite, ...]:
+    """Let the network's own attention ask what it has learnt, for training outside a backbone."""
+    sites = find_sites(network.unet)
+    switchboard = Switchboard(sites)
+    for site in sites:
+        network.unet.get_submodule(site.name).set_processor(SiteProcessor(site, switchboard))
+    for site in network.listens_at(sites):
+        switchboard.listen(site, network)
+    return sites
+
+
+def export_pocket_roi(folder: Path, network: RegionNetwork, base: str, notes: Mapping[str, str]) -> None:
+    """Write `folder` in half precision, whole or not at all; one that stood there before is replaced.
+
+    base: the name of the model that lends the rest. notes: files by name; a `mattebox.json` among them is
+    told the base.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = folder.with_name(f".{folder.name}.{os.getpid()}.new")
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    unet = UNet2DConditionModel.from_config(dict(network.unet.config))
+    unet.load_state_dict(network.unet.state_dict())
+    try:
+        unet.to(torch.float16).save_pretrained(fresh / "unet", safe_serialization=True)
+        learnt = {name: value.half().contiguous() for name, value in network.learnt().items()}
+        write_atomically(fresh / "region" / WEIGHTS, save(learnt))
+        index = {"_class_name": "RegionDiffusionPipeline"}
+        methods = json.loads(notes.get("mattebox.json", '{"version": 1, "methods": {}}'))
+        for name, content in (
+            ("config.json", folder_config(network.design)),
+            ("model_index.json", index),
+            ("mattebox.json", {**methods, "base": base}),
+        ):
+            (fresh / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        for name, text in notes.items():
+            if name != "mattebox.json":
+                (fresh / name).write_text(text, encoding="utf-8")
+        if folder.exists():
+            folder.replace(old)
+        fresh.replace(folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def with_weights(network: RegionNetwork, weights: Mapping[str, torch.Tensor]) -> RegionNetwork:
+    """A network of the same design with other weights, by the names of its parameters."""
+    unet = UNet2DConditionModel.from_config(copy.deepcopy(dict(network.unet.config)))
+    made = RegionNetwork(unet, network.design, find_sites(unet))
+    made.load_state_dict(dict(weights))
+    return made.eval().requires_grad_(False)
