@@ -79,7 +79,9 @@ class Edit:
     clip: where the source lies. clip_hash: its content hash. start, stop: frames of the clip, half open.
     backbone: "pocket-sd", a model folder or a hub id. params: the method's parameters that differ from its
     defaults. inspect: keep what attention and controls did; it changes no bit of the result.
-    controls: what the method custom is mixed from, in order; empty for any other.
+    controls: what the method custom is mixed from, in order; empty for any other. condition_pictures:
+    (F, H, W, 3) uint8 RGB at the clip's size, what a ControlNet is to read of each frame of the range (depth,
+    poses, …); None: no such pictures.
     """
 
     clip: Path
@@ -96,6 +98,12 @@ class Edit:
     params: Mapping[str, bool | int | float | str]
     inspect: bool = False
     controls: tuple[ControlChoice, ...] = ()
+    condition_pictures: NDArray[np.uint8] | None = None
+
+    def __post_init__(self) -> None:
+        if self.condition_pictures is not None:
+            layout = "(frames, height, width, 3)"
+            _require_pixels(self.condition_pictures, ndim=4, what="The condition pictures", layout=layout)
 
     @property
     def frame_count(self) -> int:
@@ -129,6 +137,9 @@ class Edit:
         for reference in self.references:
             yield f"{reference.frame}:{reference.region}".encode()
             yield from _pixels(reference.image)
+        if self.condition_pictures is not None:
+            yield b"condition pictures"
+            yield from _pixels(self.condition_pictures)
         yield from _parameters(self.params)
         for control in self.controls:
             yield f"control {control.name}".encode()

@@ -29,6 +29,8 @@ from mattebox_proto.mattebox.v1 import (
     edit_pb2,
     jobs_pb2,
     jobs_pb2_grpc,
+    masks_pb2,
+    masks_pb2_grpc,
     media_pb2,
     system_pb2,
     system_pb2_grpc,
@@ -71,6 +73,7 @@ class Client:
         self._channel = open_channel(self.address, endpoint.token, tls_roots=endpoint.tls_roots)
         self._system = system_pb2_grpc.SystemStub(self._channel)
         self._clips = clips_pb2_grpc.ClipsStub(self._channel)
+        self._masks = masks_pb2_grpc.MasksStub(self._channel)
         self._jobs = jobs_pb2_grpc.JobsStub(self._channel)
 
     @classmethod
@@ -197,6 +200,17 @@ class Client:
         """Yields (index, frame) for frames [start, stop) of an opened clip."""
         request = clips_pb2.ReadFramesRequest(clip=clip, start=start, stop=stop)
         return self._frames(lambda: self._clips.ReadFrames(request, timeout=_STREAM), "reading frames")
+
+    # Masks
+
+    def propose_regions(self, request: masks_pb2.ProposeRequest) -> Iterator[masks_pb2.ProposeEvent]:
+        """Yields progress, then the proposals, the largest first. Closing the iterator stops the search."""
+        with self._errors("looking for regions", _STREAM):
+            stream = self._masks.Propose(request, timeout=_STREAM)
+            try:
+                yield from stream
+            finally:
+                stream.cancel()
 
     # Jobs
 

@@ -128,6 +128,28 @@ def build_tiny_motion(folder: Path, base: str) -> Path:
     return folder
 
 
+def build_tiny_controlnet(model: Path, folder: Path) -> Path:
+    """Saves a ControlNet for a model, whose layers have all been moved off zero."""
+    import torch
+    from diffusers import ControlNetModel, UNet2DConditionModel
+
+    torch.manual_seed(11)
+    unet = UNet2DConditionModel.from_pretrained(model / "unet")
+    controlnet = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(4, 4, 8, 8))
+    with torch.no_grad():
+        for parameter in controlnet.parameters():
+            if not parameter.any():
+                parameter.normal_(0, 0.2)
+    controlnet.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_controlnet(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a ControlNet for the tiny model; see `build_tiny_controlnet`."""
+    return build_tiny_controlnet(tiny_model, tmp_path_factory.mktemp("controlnets") / "tiny-controlnet")
+
+
 @pytest.fixture(scope="session")
 def tiny_motion(tiny_model: Path) -> Path:
     """A motion folder beside the tiny model; see `build_tiny_motion`."""

@@ -18,6 +18,8 @@ from mattebox_proto.mattebox.v1 import (
     clips_pb2_grpc,
     jobs_pb2,
     jobs_pb2_grpc,
+    masks_pb2,
+    masks_pb2_grpc,
     system_pb2,
     system_pb2_grpc,
 )
@@ -84,6 +86,7 @@ class TinyBackend:
         for module, service, messages in (
             (system_pb2_grpc, "System", system_pb2),
             (clips_pb2_grpc, "Clips", clips_pb2),
+            (masks_pb2_grpc, "Masks", masks_pb2),
             (jobs_pb2_grpc, "Jobs", jobs_pb2),
         ):
             getattr(module, f"add_{service}Servicer_to_server")(

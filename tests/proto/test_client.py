@@ -27,7 +27,7 @@ from mattebox_proto.errors import (
     VersionMismatch,
     from_kind,
 )
-from mattebox_proto.mattebox.v1 import clips_pb2, edit_pb2, jobs_pb2, system_pb2
+from mattebox_proto.mattebox.v1 import clips_pb2, edit_pb2, jobs_pb2, masks_pb2, system_pb2
 
 Start = Callable[..., Any]
 Fail = Callable[..., Any]
@@ -46,6 +46,7 @@ def test_the_token_goes_with_every_method(start: Start, fail: Fail, tmp_path: Pa
             client.shutdown(),
         )
         client.open_clip(tmp_path / "clip.mp4")
+        list(client.propose_regions(masks_pb2.ProposeRequest()))
         list(client.read_clip("c", 0, 1)), client.submit(edit_pb2.Edit()), client.job("j"), client.jobs()
         list(client.watch_once(jobs_pb2.WatchRequest())), client.cancel("j"), list(client.log("j"))
         client.take("t"), client.takes(), client.delete_take("t"), list(client.read_take("t"))
@@ -53,7 +54,12 @@ def test_the_token_goes_with_every_method(start: Start, fail: Fail, tmp_path: Pa
     called = {name for name, _ in tiny.seen.calls}
     services = [
         module.DESCRIPTOR.services_by_name[name]
-        for module, name in ((system_pb2, "System"), (clips_pb2, "Clips"), (jobs_pb2, "Jobs"))
+        for module, name in (
+            (system_pb2, "System"),
+            (clips_pb2, "Clips"),
+            (masks_pb2, "Masks"),
+            (jobs_pb2, "Jobs"),
+        )
     ]
     assert called == {method.name for service in services for method in service.methods}
     assert {token for _, token in tiny.seen.calls} == {"secret"}

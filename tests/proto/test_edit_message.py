@@ -179,3 +179,40 @@ def test_references_that_do_not_fit_are_said_in_words(tmp_path: Path, image: str
             + f'box = [0, 0, 2, 2]\n[[reference]]\nframe = 3\nimage = "{image}"\nregion = "cat"\n',
             tmp_path,
         )
+
+
+def test_condition_pictures_follow_the_sources_frame_numbers_or_stand_still(tmp_path: Path) -> None:
+    for frame in range(10):
+        (tmp_path / f"d{frame:02d}.txt").write_text(f"6 8 {frame + 1}")
+    box = REGION + "box = [0, 0, 2, 2]\n"
+    moving = message('range = [4, 7]\ncondition_pictures = "d%02d.txt"\n' + HEAD + box, tmp_path)
+    pictures = [decode_image(picture) for picture in moving.condition_pictures]
+    assert [picture.shape for picture in pictures] == [(6, 8, 3)] * 3
+    assert [int(picture[0, 0, 0]) for picture in pictures] == [5, 6, 7]
+    still = message('range = [4, 7]\ncondition_pictures = "d03.txt"\n' + HEAD + box, tmp_path)
+    assert [int(decode_image(picture)[0, 0, 0]) for picture in still.condition_pictures] == [4, 4, 4]
+    assert not message(HEAD + box).condition_pictures
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("none%d.txt", "The condition picture of frame 0 is missing"),
+        ("small.txt", "small.txt is 4x3, the clip is 8x6"),
+        ("%d/%d.txt", "has more than one frame number"),
+        ("%s.txt", "no frame number"),
+    ],
+)
+def test_condition_pictures_that_do_not_fit_are_said_in_words(
+    tmp_path: Path, pattern: str, said: str
+) -> None:
+    (tmp_path / "small.txt").write_text("3 4 255")
+    with pytest.raises(InvalidEditFile, match=said):
+        message(f'condition_pictures = "{pattern}"\n' + HEAD + REGION + "box = [0, 0, 2, 2]\n", tmp_path)
+
+
+def test_more_condition_pictures_than_a_message_carries_are_refused_before_they_are_read() -> None:
+    edit = parse(tomllib.loads('condition_pictures = "none.txt"\n' + HEAD + REGION + "box = [0, 0, 9, 9]\n"))
+    clip = clips_pb2.Clip(id="hash", width=1920, height=1080, frames=40)
+    with pytest.raises(InvalidEditFile, match="40 frames of 1920x1080 take 237 MiB, and an edit carries 192"):
+        edit_message(edit, clip, folder=Path(), read_mask=read_numbers, read_image=read_colors)

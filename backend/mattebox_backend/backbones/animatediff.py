@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -82,7 +82,13 @@ class ClipByClip(UNetCalling):
         return self._limit
 
     def predict(
-        self, unet: Any, latents: torch.Tensor, timestep: int, text: torch.Tensor, layout: CallLayout
+        self,
+        unet: Any,
+        latents: torch.Tensor,
+        timestep: int,
+        text: torch.Tensor,
+        layout: CallLayout,
+        added: Mapping[str, Any],
     ) -> torch.Tensor:
         self._layout = layout
         try:
@@ -92,6 +98,7 @@ class ClipByClip(UNetCalling):
                 encoder_hidden_states=text.flatten(0, -3),
                 cross_attention_kwargs={"layout": layout},
                 return_dict=False,
+                **added,
             )[0]
         finally:
             self._layout = None

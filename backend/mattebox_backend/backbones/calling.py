@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
@@ -19,11 +20,17 @@ class UNetCalling(Protocol):
     def frame_limit(self) -> int | None: ...
 
     def predict(
-        self, unet: Any, latents: torch.Tensor, timestep: int, text: torch.Tensor, layout: CallLayout
+        self,
+        unet: Any,
+        latents: torch.Tensor,
+        timestep: int,
+        text: torch.Tensor,
+        layout: CallLayout,
+        added: Mapping[str, Any],
     ) -> torch.Tensor:
         """What the UNet makes of latents (B, F, C, h, w): (B, F, C', h, w), both in its own number format.
 
-        text: (B, L, C), or (B, F, L, C).
+        text: (B, L, C), or (B, F, L, C). added: further arguments, residuals (B·F, C, h, w) of a ControlNet.
         """
         ...
 
@@ -36,7 +43,13 @@ class FrameByFrame(UNetCalling):
         return None
 
     def predict(
-        self, unet: Any, latents: torch.Tensor, timestep: int, text: torch.Tensor, layout: CallLayout
+        self,
+        unet: Any,
+        latents: torch.Tensor,
+        timestep: int,
+        text: torch.Tensor,
+        layout: CallLayout,
+        added: Mapping[str, Any],
     ) -> torch.Tensor:
         output: torch.Tensor = unet(
             latents.flatten(0, 1),
@@ -44,5 +57,6 @@ class FrameByFrame(UNetCalling):
             encoder_hidden_states=text.flatten(0, -3),
             cross_attention_kwargs={"layout": layout},
             return_dict=False,
+            **added,
         )[0]
         return output.view(*latents.shape[:2], *output.shape[1:])

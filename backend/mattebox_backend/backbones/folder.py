@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +19,11 @@ _SAMPLES = 16
 _SAMPLE_BYTES = 1 << 20
 _ABOUT = "mattebox.json"
 _INDEX = "model_index.json"
-_HUB_PATTERNS = ["*.json", "*.txt", "*/*.json", "*/*.txt", "*/*.safetensors"]
+
+PIPELINE_FILES = ("*.json", "*.txt", "*/*.json", "*/*.txt", "*/*.safetensors")
+"""A pipeline: one folder per component. Single files beside them hold the same weights once more."""
+NETWORK_FILES = ("config.json", "diffusion_pytorch_model*.safetensors")
+"""One network alone."""
 
 ParameterValue = bool | int | float | str
 
@@ -37,21 +41,26 @@ class ModelFolder:
     base: ModelFolder | None = None
 
     @classmethod
-    def open(cls, model: Path | str, find: Callable[[str], Path | str] | None = None) -> ModelFolder:
+    def open(
+        cls,
+        model: Path | str,
+        find: Callable[[str], Path | str] | None = None,
+        files: Sequence[str] = PIPELINE_FILES,
+    ) -> ModelFolder:
         """The folder at a path, or of a hub repository (fetched where it is not in the local hub cache), with
         its base.
 
-        find: gives the place of a base that does not lie beside the folder, or raises `UnknownModel`. Raises
-        `ModelRefused` for a base that is nowhere.
+        find: gives the place of a base that does not lie beside the folder, or raises `UnknownModel`. files:
+        patterns of what is fetched. Raises `ModelRefused` for a base that is nowhere.
         """
-        folder = cls._at(model)
+        folder = cls._at(model, files)
         base = folder.base_name()
         if base is None:
             return folder
         return replace(folder, base=cls._at(folder.locate(base, find)))
 
     @classmethod
-    def _at(cls, model: Path | str) -> ModelFolder:
+    def _at(cls, model: Path | str, files: Sequence[str] = PIPELINE_FILES) -> ModelFolder:
         path = Path(model)
         if path.is_dir():
             return cls(path.name, path)
@@ -59,7 +68,7 @@ class ModelFolder:
             raise UnknownModel(
                 f"There is no model folder at {model}; give a folder in diffusers layout or a hub id."
             )
-        return cls(str(model), _fetch(str(model)))
+        return cls(str(model), _fetch(str(model), list(files)))
 
     def locate(self, base: str, find: Callable[[str], Path | str] | None) -> Path | str:
         """Where the model lies that this one is built on; see `open`."""
@@ -87,7 +96,7 @@ class ModelFolder:
         Raises `ModelRefused` where what says so cannot be read.
         """
         if (self.path / _INDEX).is_file():
-            return str(_read_json(self.path / _INDEX).get("_class_name"))
+            return str(_read_json(self.path / _INDEX, self.name).get("_class_name"))
         if not (self.path / "unet").is_dir():
             return "AnimateDiffPipeline" if (self.path / "motion_adapter").is_dir() else "transformer"
         moves = self.config("unet").get("_class_name") == "UNetMotionModel"
@@ -101,7 +110,7 @@ class ModelFolder:
 
     def config(self, component: str, file: str = "config.json") -> dict[str, object]:
         """A component's configuration, as it stands in the folder."""
-        return _read_json(self.place(component) / file)
+        return _read_json(self.place(component) / file, self.name)
 
     def defaults(self) -> dict[str, dict[str, ParameterValue]]:
         """The parameters per method that this model does best with: its `mattebox.json`, and for methods that
@@ -116,7 +125,7 @@ class ModelFolder:
         file = self.path / _ABOUT
         if not file.exists():
             return {"version": 1, "methods": {}}
-        content = _read_json(file)
+        content = _read_json(file, self.name)
         if content.get("version") != 1:
             raise self._no_about()
         return content
@@ -139,8 +148,9 @@ class ModelFolder:
                 file.name for file in folder.glob("*.ckpt")
             )
             if pickled:
+                what = component or "weights"
                 raise ModelRefused(
-                    f"The model {self.name} holds its {component} as {pickled[0]}, a pickle that could run "
+                    f"The model {self.name} holds its {what} as {pickled[0]}, a pickle that could run "
                     "any code; convert it to safetensors."
                 )
             raise ModelRefused(
@@ -149,7 +159,8 @@ class ModelFolder:
         return "fp16" if all(".fp16" in name for name in names) else None
 
     def identity(self, components: tuple[str, ...]) -> str:
-        """SHA-256 (hex) of the configurations and weights of some components.
+        """SHA-256 (hex) of the configurations and weights of some components (empty: what lies in the folder
+        itself).
 
         Files beyond 64 MiB count with their header, their size and 16 MiB spread over them: reading 4 GB
         takes longer than the edit that waits for it, and any training changes every part of a file.
@@ -183,13 +194,11 @@ def _content(file: Path) -> Iterator[bytes]:
             yield stream.read(_SAMPLE_BYTES)
 
 
-def _read_json(file: Path) -> dict[str, object]:
+def _read_json(file: Path, model: str) -> dict[str, object]:
     try:
         content = json.loads(file.read_text("utf-8"))
     except FileNotFoundError:
-        raise ModelRefused(
-            f"{file} is missing: {file.parent.parent.name} is no complete model in diffusers layout."
-        ) from None
+        raise ModelRefused(f"{file} is missing: {model} is no complete model in diffusers layout.") from None
     except (OSError, ValueError) as error:
         raise ModelRefused(f"{file} cannot be read ({error}); fetch the model again.") from error
     if not isinstance(content, dict):
@@ -197,18 +206,18 @@ def _read_json(file: Path) -> dict[str, object]:
     return content
 
 
-def _fetch(repository: str) -> Path:
+def _fetch(repository: str, patterns: list[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(repository, allow_patterns=_HUB_PATTERNS, local_files_only=True))
+        return Path(snapshot_download(repository, allow_patterns=patterns, local_files_only=True))
     except HFValidationError as error:
         raise UnknownModel(f"{repository!r} is neither a folder nor a hub id like owner/name.") from error
     except LocalEntryNotFoundError:
         pass  # not on this machine yet
     try:
-        return Path(snapshot_download(repository, allow_patterns=_HUB_PATTERNS))
+        return Path(snapshot_download(repository, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise UnknownModel(
             f"The model {repository} is not on this machine and cannot be fetched ({type(error).__name__}); "

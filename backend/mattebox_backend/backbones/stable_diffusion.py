@@ -38,6 +38,11 @@ _ACTIVATIONS_PER_CHANNEL = 24
 included.
 """
 
+Residuals = Callable[[torch.Tensor, int, torch.Tensor, range], Mapping[str, Any]]
+"""Latents (B, F, C, h, w), timestep, text (B, L, C) or (B, F, L, C) and frames of one pass → the UNet's
+arguments that say what is added to its skip connections and its middle.
+"""
+
 
 @dataclass(slots=True, eq=False)
 class StableDiffusion:
@@ -184,9 +189,12 @@ class StableDiffusion:
         *,
         frames: range | None = None,
         reach: Reach = Reach.ALL,
+        residuals: Residuals | None = None,
     ) -> torch.Tensor:
         """See `Backbone.predict`. The branches run one after the other where memory would not hold them
         together.
+
+        residuals: asked for what to add within the UNet, once per pass of it.
         """
         frames = frames or range(latents.shape[1])
         check_frames(self, len(frames))
@@ -201,6 +209,7 @@ class StableDiffusion:
                         branches[one],
                         frames=frames,
                         reach=reach,
+                        residuals=residuals,
                     )
                     for one in one_by_one
                 ]
@@ -213,6 +222,7 @@ class StableDiffusion:
             timestep,
             text.to(self.device.dtype),
             layout,
+            {} if residuals is None else residuals(latents, timestep, text, frames),
         )
         return self.schedule.noise(output.float(), latents, timestep)
 
@@ -279,8 +289,8 @@ def check_family(folder: ModelFolder, unets: tuple[str, ...]) -> str:
 def load_weights(
     folder: ModelFolder, component: str, device: Device, load: Callable[..., Any], dtype_name: str
 ) -> Any:
-    """One component, from safetensors and nothing else, in the device's number format. Raises `ModelRefused`
-    where it is missing or damaged.
+    """One component (empty: what lies in the folder itself), from safetensors and nothing else, in the
+    device's number format. Raises `ModelRefused` where it is missing or damaged.
     """
     variant = folder.variant(component)
     with refusing(folder, component):
@@ -309,7 +319,8 @@ def refusing(folder: ModelFolder, component: str) -> Iterator[None]:
     except (OSError, ValueError, TypeError, RuntimeError, KeyError, SafetensorError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelRefused(
-            f"The {component} of the model {folder.name} cannot be loaded ({reason}); fetch the model again."
+            f"The {component or 'network'} of the model {folder.name} cannot be loaded ({reason}); fetch the "
+            "model again."
         ) from error
 
 

@@ -11,7 +11,9 @@ from mattebox_backend.edit import Edit, Reference, Region
 
 
 def save_edit(folder: Path, edit: Edit) -> None:
-    """Writes ``edit.toml``, ``masks/<n>/<frame>.png`` and ``references/<n>.png`` into an empty folder."""
+    """Writes ``edit.toml``, ``masks/<n>/<frame>.png``, ``references/<n>.png`` and ``condition/<frame>.png``
+    into an empty folder.
+    """
     # Not validated a second time: this edit has been rendered.
     file = EditFile.model_construct(
         source=str(edit.clip),
@@ -28,6 +30,7 @@ def save_edit(folder: Path, edit: Edit) -> None:
             _save_reference(folder, number, reference) for number, reference in enumerate(edit.references)
         ],
         params=dict(edit.params),
+        condition_pictures=_save_condition(folder, edit),
         inspect=edit.inspect,
         controls=[ControlSpec.model_construct(name=c.name, params=dict(c.params)) for c in edit.controls],
     )
@@ -50,6 +53,15 @@ def _save_region(folder: Path, number: int, region: Region, start: int) -> Regio
         words=list(region.words),
         color=region.color,
     )
+
+
+def _save_condition(folder: Path, edit: Edit) -> str | None:
+    if edit.condition_pictures is None:
+        return None
+    (folder / "condition").mkdir()
+    for frame, picture in enumerate(edit.condition_pictures, edit.start):
+        Image.fromarray(picture).save(folder / "condition" / f"{frame:06d}.png")
+    return "condition/%06d.png"
 
 
 def _save_reference(folder: Path, number: int, reference: Reference) -> ReferenceSpec:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,6 +17,7 @@ from mattebox_media.clip import ClipInfo, Frame
 from numpy.typing import NDArray
 
 from mattebox_backend.edit import Edit
+from mattebox_backend.segment import Proposal, ProposalRequest, propose_regions
 
 if TYPE_CHECKING:
     from mattebox_backend.device import Device
@@ -49,7 +50,9 @@ class DeviceState:
 
 
 class Engine(Protocol):
-    """One device and what renders on it. `render` and `release` are called by one thread only."""
+    """One device and what renders on it. `render`, `propose` and `release` are called by one thread at a
+    time.
+    """
 
     def prepare(self) -> None:
         """Does what takes long and every job needs; raises DeviceError when the device is not there."""
@@ -64,8 +67,13 @@ class Engine(Protocol):
     ) -> Mapping[str, Any]:
         """Renders, and returns the report as JSON values."""
 
+    def propose(
+        self, request: ProposalRequest, progress: Callable[[Stage, int, int], None]
+    ) -> Sequence[Proposal]:
+        """Candidates for regions; see `segment.propose_regions`."""
+
     def release(self) -> None:
-        """Gives back the memory of a render that ended, however it ended."""
+        """Gives back the memory of a render or a search that ended, however it ended."""
 
 
 class RenderEngine:
@@ -113,6 +121,11 @@ class RenderEngine:
             write=write,
         )
         return report.to_json()
+
+    def propose(
+        self, request: ProposalRequest, progress: Callable[[Stage, int, int], None]
+    ) -> Sequence[Proposal]:
+        return propose_regions(request, models=self._models, device=self._chosen(), progress=progress)
 
     def release(self) -> None:
         gc.collect()

@@ -26,6 +26,7 @@ from mattebox_backend.jobs.estimate import Estimate
 from mattebox_backend.jobs.monitor import Interrupted, JobLog, JobMonitor
 from mattebox_backend.jobs.queue import JobQueue
 from mattebox_backend.jobs.takes import Draft, Take, TakeShelf
+from mattebox_backend.jobs.turns import DeviceTurns
 from mattebox_backend.jobs.values import Job
 from mattebox_backend.settings import Storage
 
@@ -48,6 +49,7 @@ class Worker(threading.Thread):
         clips: Clips,
         takes: TakeShelf,
         caches: Caches,
+        turns: DeviceTurns,
         read_edit: ReadEdit,
     ) -> None:
         super().__init__(name="mattebox-worker", daemon=True)
@@ -58,6 +60,7 @@ class Worker(threading.Thread):
         self._clips = clips
         self._takes = takes
         self._caches = caches
+        self._turns = turns
         self._read_edit = read_edit
         self._stopping = threading.Event()
 
@@ -81,11 +84,12 @@ class Worker(threading.Thread):
     def _turn(self) -> None:
         """Works on the oldest job, or waits for one."""
         seen = self._queue.changes.count()
-        job = self._store.take_next()
+        with self._turns.turn(lambda: not self._stopping.is_set()) as mine:
+            job = self._store.take_next() if mine else None
+            if job is not None:
+                self._work(job)
         if job is None:
             self._queue.changes.wait(seen, 1.0)
-        else:
-            self._work(job)
 
     def _prepare(self) -> None:
         """Imports and finds what every job needs, once the clients that wait for this start are in."""

@@ -17,6 +17,7 @@ from mattebox_backend.controls.text_layout import TextLayout, lay_out_text
 from mattebox_backend.diffusion.control import Control, SamplingPlan, Solver
 from mattebox_backend.diffusion.denoiser import Denoiser
 from mattebox_backend.diffusion.tuning import TuningPlan
+from mattebox_backend.methods.conditioning import conditioning
 from mattebox_backend.methods.custom_parameters import CustomParameters, parse_controls
 from mattebox_backend.methods.guiding import guidance
 from mattebox_backend.methods.materials import Materials
@@ -41,10 +42,12 @@ def custom(materials: Materials, p: CustomParameters) -> torch.Tensor:
     words = lay_out_text(
         materials.backbone, materials.prompt, materials.regions.regions, words_alone=p.words_alone
     )
+    under_condition = conditioning(materials, p)
     denoiser = Denoiser(materials.backbone, Reach(p.frames_seen), windows(p.window_frames, p.window_stride))
     if p.tuning_steps:
         tuning = TuningPlan(p.tuning_steps, p.tuning_rate)
         denoiser = materials.tuned(denoiser, materials.source_prompt, tuning)
+    denoiser = under_condition(denoiser)
 
     mask = None
     if "edit-mask" in chosen:

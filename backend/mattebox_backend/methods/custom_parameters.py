@@ -12,6 +12,7 @@ from typing import Any
 
 from mattebox_backend.edit import ControlChoice
 from mattebox_backend.errors import InvalidEdit
+from mattebox_backend.methods.condition_parameters import ConditionParameters
 from mattebox_backend.methods.parameters import (
     Parameter,
     ParameterValue,
@@ -29,7 +30,7 @@ from mattebox_backend.methods.videodirector_parameters import VideoDirectorParam
 
 
 @dataclass(frozen=True, slots=True)
-class CustomParameters(SamplingParameters):
+class CustomParameters(ConditionParameters):
     """What the whole run takes; each control has parameters of its own."""
 
     frames_seen: str = choice(

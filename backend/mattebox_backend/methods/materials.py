@@ -7,8 +7,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from mattebox_backend.backbones.controlnet import ControlNet
 from mattebox_backend.backbones.protocol import Backbone
 from mattebox_backend.controls.text_layout import TextLayout
 from mattebox_backend.diffusion.control import DEFAULT_PLAN, Control, SamplingPlan
@@ -52,6 +55,19 @@ class Materials(Protocol):
     @property
     def controls(self) -> Sequence[ControlChoice]:
         """The controls that the edit lists, for the method that takes a list."""
+        ...
+
+    @property
+    def condition_pictures(self) -> NDArray[np.uint8] | None:
+        """The edit's condition pictures, (F, H, W, 3) uint8 RGB as the backbone is given the frames."""
+        ...
+
+    def frames(self) -> NDArray[np.uint8]:
+        """The source, (F, H, W, 3) uint8 RGB as the backbone is given it."""
+        ...
+
+    def controlnet(self, name: str) -> ControlNet:
+        """The ControlNet of a name, loaded."""
         ...
 
     def invert(self, denoiser: Denoiser, prompt: str, *, steps: int) -> Trajectory:

@@ -11,6 +11,7 @@ from mattebox_backend.controls.text_layout import TextLayout, lay_out_text
 from mattebox_backend.diffusion.control import Control
 from mattebox_backend.diffusion.denoiser import Denoiser
 from mattebox_backend.diffusion.tuning import TuningPlan
+from mattebox_backend.methods.conditioning import conditioning
 from mattebox_backend.methods.guiding import guidance
 from mattebox_backend.methods.materials import Materials
 from mattebox_backend.methods.reatco_parameters import REFINEMENT_THRESHOLDS, ReAtCoParameters
@@ -31,6 +32,7 @@ def reatco(materials: Materials, p: ReAtCoParameters) -> torch.Tensor:
     words = lay_out_text(
         materials.backbone, materials.prompt, materials.regions.regions, words_alone=p.words_alone
     )
+    under_condition = conditioning(materials, p)
     controls: list[Control] = guidance(materials, p)
     if p.reattention:
         controls.append(re_attention(materials, words, p))
@@ -41,6 +43,7 @@ def reatco(materials: Materials, p: ReAtCoParameters) -> torch.Tensor:
     if p.tuning_steps:
         plan = TuningPlan(p.tuning_steps, p.tuning_rate)
         denoiser = materials.tuned(denoiser, materials.source_prompt, plan)
+    denoiser = under_condition(denoiser)
     source = materials.invert(denoiser, materials.source_prompt, steps=p.steps)
     return materials.sample(denoiser, words, source, controls)
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mattebox_backend.methods.condition_parameters import ConditionParameters
 from mattebox_backend.methods.parameters import choice, integer, number, switch
-from mattebox_backend.methods.sampling_parameters import SamplingParameters
 
 REFINEMENT_THRESHOLDS = ((-20.0, 0.05), (-3.09, 0.5), (-1.52, 0.8))
 """(log-SNR, threshold): the public code's steps 0, 10 and 20 of 50, as noise levels."""
 
 
 @dataclass(frozen=True, slots=True)
-class ReAtCoParameters(SamplingParameters):
+class ReAtCoParameters(ConditionParameters):
     """What can be set; defaults are the paper's and its public code's, for Stable Diffusion 1.5."""
 
     reattention: bool = switch(True, "Move the latents until each region's words draw attention inside it.")

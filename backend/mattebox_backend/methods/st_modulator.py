@@ -13,6 +13,7 @@ from mattebox_backend.controls.reconstruction import RECONSTRUCTION_BRANCH
 from mattebox_backend.controls.text_layout import TextLayout, lay_out_text
 from mattebox_backend.diffusion.control import SOURCE_BRANCH, Control
 from mattebox_backend.diffusion.denoiser import Denoiser
+from mattebox_backend.methods.conditioning import conditioning
 from mattebox_backend.methods.guiding import guidance
 from mattebox_backend.methods.materials import Materials
 from mattebox_backend.methods.st_modulator_parameters import StModulatorParameters
@@ -23,8 +24,9 @@ def st_modulator(materials: Materials, p: StModulatorParameters) -> torch.Tensor
 
     Section 3.3, figure 4:
       1. find each region's words in the global prompt τ_g;
-      2. invert the source under its own prompt, and keep the whole trajectory;
-      3. sample back down from the noisiest level, under τ_g, with
+      2. invert the source under its own prompt, and on request a ControlNet's condition e, and keep the
+         whole trajectory;
+      3. sample back down from the noisiest level, under τ_g (and e), with
          guidance                       e_u + s·(e_c − e_u); on request away from the source prompt at first
          layout-guided attention        eqs. 1–5, early on
          latent blend                   eq. 7, at every step.
@@ -36,7 +38,8 @@ def st_modulator(materials: Materials, p: StModulatorParameters) -> torch.Tensor
     if p.blend:
         controls.append(LatentBlend())
 
-    denoiser = Denoiser(materials.backbone, Reach.ALL if p.full_frame else Reach.OWN)
+    under_condition = conditioning(materials, p)
+    denoiser = under_condition(Denoiser(materials.backbone, Reach.ALL if p.full_frame else Reach.OWN))
     source = materials.invert(denoiser, materials.source_prompt, steps=p.steps)
     return materials.sample(denoiser, words, source, controls)
 

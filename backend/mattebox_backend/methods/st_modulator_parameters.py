@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mattebox_backend.methods.condition_parameters import ConditionParameters
 from mattebox_backend.methods.parameters import choice, integer, number, switch
-from mattebox_backend.methods.sampling_parameters import SamplingParameters
 
 
 @dataclass(frozen=True, slots=True)
-class StModulatorParameters(SamplingParameters):
+class StModulatorParameters(ConditionParameters):
     """What can be set; defaults are the paper's, for Stable Diffusion 1.5 (section 4.1)."""
 
     cross: bool = switch(True, "Steer cross attention: each region listens to its own words.")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -13,6 +14,7 @@ from mattebox_backend.backbones.folder import ModelFolder, ParameterValue
 from mattebox_backend.errors import ModelRefused, UnknownModel
 
 if TYPE_CHECKING:
+    from mattebox_backend.backbones.controlnet import ControlNet
     from mattebox_backend.backbones.protocol import Backbone
     from mattebox_backend.device import Device
 
@@ -52,13 +54,14 @@ class ModelRegistry:
     """Models by id: a shipped one, one in the user's model folders, a path, or a hub id (owner/name).
 
     folders: the user's, searched in order after the shipped models. One backbone is kept loaded; asking for
-    another frees it first.
+    another frees it first, and the ControlNet that is kept beside it.
     """
 
     def __init__(self, folders: Sequence[Path] = ()) -> None:
         self._folders = tuple(folders)
         self._lock = threading.Lock()
         self._warm: tuple[tuple[str, Device], Backbone] | None = None
+        self._warm_controlnet: tuple[tuple[str, Device], ControlNet] | None = None
 
     def resolve(self, model: str) -> Path | str:
         """The folder of a model, or its hub id unchanged. Raises UnknownModel."""
@@ -66,17 +69,16 @@ class ModelRegistry:
             raise UnknownModel(
                 f"The edit names no backbone; use one of {self._known()}, a model folder or a hub id."
             )
-        path = Path(model).expanduser()
-        if path.is_absolute():
-            if path.is_dir():
-                return path
-            raise UnknownModel(f"There is no model folder at {path}; check the path of the backbone.")
-        place = self._find(model)
+        place = _at_path(model, "backbone") or self._find(model)
         if place is None:
-            raise UnknownModel(
-                f"The backbone “{model}” is not known; use one of {self._known()}, the full path of a model "
-                "folder, or a hub id such as owner/name."
-            )
+            raise _unknown("backbone", model, self._known())
+        return place
+
+    def resolve_controlnet(self, name: str) -> Path | str:
+        """The folder of a ControlNet, or its hub id unchanged. Raises UnknownModel."""
+        place = _at_path(name, "ControlNet") or self._find(name, _is_controlnet)
+        if place is None:
+            raise _unknown("ControlNet", name, self._known_controlnets())
         return place
 
     def load(self, backbone_id: str, device: Device) -> Backbone:
@@ -93,8 +95,22 @@ class ModelRegistry:
             self._warm = (wanted, backbone)
             return backbone
 
+    def load_controlnet(self, name: str, device: Device) -> ControlNet:
+        """The loaded ControlNet, kept for the next job. Raises UnknownModel and ModelRefused."""
+        place = self.resolve_controlnet(name)
+        wanted = (str(place), device)
+        with self._lock:
+            if self._warm_controlnet is not None and self._warm_controlnet[0] == wanted:
+                return self._warm_controlnet[1]
+            self._unload_controlnet()
+            from mattebox_backend.backbones.controlnet import open_controlnet
+
+            controlnet = open_controlnet(place, device)
+            self._warm_controlnet = (wanted, controlnet)
+            return controlnet
+
     def unload(self) -> None:
-        """Frees the loaded backbone."""
+        """Frees the loaded backbone and ControlNet."""
         with self._lock:
             self._unload()
 
@@ -109,9 +125,10 @@ class ModelRegistry:
                     found[path.name] = self._entry(path.name, path)
         return sorted(found.values(), key=lambda entry: entry.id)
 
-    def _find(self, model: str) -> Path | str | None:
+    def _find(self, model: str, fits: Callable[[Path], bool] | None = None) -> Path | str | None:
+        fits = fits or _is_model
         for folder in (shipped_folder(), *self._folders):
-            if _is_plain(model) and _is_model(folder / model):
+            if _is_plain(model) and fits(folder / model):
                 return folder / model
         return model if model.count("/") == 1 and not model.startswith((".", "/", "~")) else None
 
@@ -125,9 +142,20 @@ class ModelRegistry:
         return place
 
     def _unload(self) -> None:
+        self._unload_controlnet()
         if self._warm is not None:
             self._warm[1].unload()
             self._warm = None
+
+    def _unload_controlnet(self) -> None:
+        if self._warm_controlnet is not None:
+            self._warm_controlnet[1].unload()
+            self._warm_controlnet = None
+
+    def _known_controlnets(self) -> str:
+        folders = [folder for folder in (shipped_folder(), *self._folders) if folder.is_dir()]
+        names = {path.name for folder in folders for path in folder.iterdir() if _is_controlnet(path)}
+        return ", ".join(sorted(names)) or "none that is installed"
 
     def _known(self) -> str:
         return ", ".join(entry.id for entry in self.entries() if entry.available) or "none that is installed"
@@ -164,6 +192,21 @@ def shipped_folder() -> Path:
     return Path(str(resources.files("mattebox_resources"))) / "models"
 
 
+def _at_path(name: str, what: str) -> Path | None:
+    """The folder that a full path names; None for another name. Raises UnknownModel where there is none."""
+    path = Path(name).expanduser()
+    if path.is_absolute() and not path.is_dir():
+        raise UnknownModel(f"There is no model folder at {path}; check the path of the {what}.")
+    return path if path.is_absolute() else None
+
+
+def _unknown(what: str, name: str, known: str) -> UnknownModel:
+    return UnknownModel(
+        f"The {what} “{name}” is not known; use one of {known}, the full path of a model folder, or a hub id "
+        "such as owner/name."
+    )
+
+
 def _is_plain(model: str) -> bool:
     return "/" not in model and "\\" not in model and model not in (".", "..")
 
@@ -173,6 +216,14 @@ def _is_model(folder: Path) -> bool:
         (folder / name).is_file()
         for name in (_INDEX, "unet/config.json", "transformer/config.json", "motion_adapter/config.json")
     )
+
+
+def _is_controlnet(folder: Path) -> bool:
+    try:
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("_class_name") == "ControlNetModel"
 
 
 def _fault(folder: ModelFolder, components: tuple[str, ...]) -> str:

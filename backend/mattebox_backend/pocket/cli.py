@@ -14,6 +14,8 @@ from rich.table import Table
 
 from mattebox_backend.pocket.checkpoint import write_atomically
 from mattebox_backend.pocket.config import load_config, shipped_config
+from mattebox_backend.pocket.controlnet.config import load_config as load_controlnet_config
+from mattebox_backend.pocket.controlnet.run import train_pocket_controlnet
 from mattebox_backend.pocket.errors import PocketError
 from mattebox_backend.pocket.measure import measure
 from mattebox_backend.pocket.model import load_pocket_sd
@@ -80,6 +82,34 @@ def pocket_roi(
         text = shipped_roi_config() if config is None else config.read_text(encoding="utf-8")
         grown_from = base or shipped_folder() / "pocket-sd"
         _show(make_pocket_roi(settings, text, grown_from, work, export, pairs, interim))
+    except PocketError as error:
+        _fail(error)
+
+
+@app.command("pocket-controlnet")
+def pocket_controlnet(
+    work: Annotated[
+        Path,
+        typer.Option(help="Folder for checkpoints, progress and samples; a second run goes on from there."),
+    ],
+    export: Annotated[Path, typer.Option(help="Model folder to write when training is done.")],
+    base: Annotated[
+        Path | None, typer.Option(help="Folder of the pocket-sd to train for; the one that ships by default.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML with the settings; the one that ships by default.")
+    ] = None,
+    scenes: Annotated[int, typer.Option(min=1, help="Unseen scenes to measure on.")] = 200,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = min(8, os.cpu_count() or 1),
+) -> None:
+    """Train pocket-controlnet, which makes pocket-sd draw along edges; measure it and write it."""
+    from mattebox_backend.models.registry import shipped_folder
+
+    torch.set_num_threads(threads)
+    try:
+        settings, text = load_controlnet_config(config)
+        folder = base or shipped_folder() / "pocket-sd"
+        _show(train_pocket_controlnet(settings, text, folder, work, export, scenes))
     except PocketError as error:
         _fail(error)
 

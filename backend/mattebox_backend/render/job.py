@@ -18,6 +18,7 @@ import torch
 from mattebox_media import ClipReader
 from numpy.typing import NDArray
 
+from mattebox_backend.backbones.controlnet import ControlNet
 from mattebox_backend.backbones.inflated import inflate, with_weights
 from mattebox_backend.backbones.protocol import Backbone, check_frames
 from mattebox_backend.backbones.stable_diffusion import StableDiffusion
@@ -37,7 +38,7 @@ from mattebox_backend.diffusion.tuning import TunedWeights, TuningPlan, tune
 from mattebox_backend.edit import ControlChoice, Edit
 from mattebox_backend.errors import InvalidEdit
 from mattebox_backend.masks import RegionStack
-from mattebox_backend.render.stages import RenderMonitor, RenderPaths, Stage, StageClock
+from mattebox_backend.render.stages import BackboneSource, RenderMonitor, RenderPaths, Stage, StageClock
 from mattebox_backend.render.view import View
 
 INSPECTION = "inspection"
@@ -56,6 +57,7 @@ class RenderJob:
     """
 
     edit: Edit
+    models: BackboneSource
     device: Device
     paths: RenderPaths
     monitor: RenderMonitor
@@ -86,6 +88,23 @@ class RenderJob:
     def pixels_per_cell(self) -> float:
         """See `Materials.pixels_per_cell`."""
         return self.reader.info.height / self.view.whole.latent_height
+
+    @property
+    def condition_pictures(self) -> NDArray[np.uint8] | None:
+        """See `Materials.condition_pictures`."""
+        given = self.edit.condition_pictures
+        return None if given is None else np.stack([self.view.take(picture) for picture in given])
+
+    def frames(self) -> NDArray[np.uint8]:
+        """See `Materials.frames`."""
+        with self.clock.running(Stage.DECODE):
+            frames = self.reader.frames(self.edit.start, self.edit.stop)
+            return np.stack([self.view.take(frame) for frame in frames])
+
+    def controlnet(self, name: str) -> ControlNet:
+        """See `Materials.controlnet`."""
+        with self.clock.running(Stage.LOAD):
+            return self.models.load_controlnet(name, self.device)
 
     def invert(self, denoiser: Denoiser, prompt: str, *, steps: int) -> Trajectory:
         """See `Materials.invert`."""
@@ -211,7 +230,7 @@ class RenderJob:
         regions = regions or self.regions
         run = Run(denoiser, grid, regions, start, self._generator(), plan, self._picture_size)
         file = self.paths.checkpoint / "sample.npz"
-        checkpoint = StateFile(file, self._sampling_key(), grid.steps)
+        checkpoint = StateFile(file, self._sampling_key(denoiser), grid.steps)
         self.monitor.progress(Stage.SAMPLE, 0, grid.steps)
         with self.clock.running(Stage.SAMPLE):
             return sample(run, words.states, controls, checkpoint, self._watch, self._inspector(words))
@@ -230,11 +249,11 @@ class RenderJob:
     def _generator(self) -> torch.Generator:
         return torch.Generator().manual_seed(self.edit.seed % 2**63)
 
-    def _sampling_key(self) -> str:
+    def _sampling_key(self, denoiser: Denoiser) -> str:
         """All that decides the course of sampling: a state of any other run must not be taken up."""
         content = {
             "edit": self.edit.content_hash(),
-            "backbone": self.backbone.identity,
+            "backbone": denoiser.backbone.identity,
             "params": dataclasses.asdict(self.params),
             "device": self.device.name,
             "precision": self.device.precision,

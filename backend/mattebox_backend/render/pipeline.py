@@ -70,6 +70,7 @@ class Pipeline:
                 )
             job = RenderJob(
                 self.edit,
+                self.models,
                 self.device,
                 self.paths,
                 self.monitor,

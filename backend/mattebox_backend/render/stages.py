@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from mattebox_backend.backbones.controlnet import ControlNet
     from mattebox_backend.backbones.protocol import Backbone
     from mattebox_backend.device import Device
 
@@ -51,6 +52,10 @@ class BackboneSource(Protocol):
 
     def load(self, backbone_id: str, device: Device) -> Backbone:
         """The model of an id on a device, loaded now or kept warm."""
+        ...
+
+    def load_controlnet(self, name: str, device: Device) -> ControlNet:
+        """The ControlNet of a name on a device, loaded now or kept warm."""
         ...
 
 

@@ -34,6 +34,7 @@ def validate(edit: Edit, info: ClipInfo) -> None:
     for region in edit.regions:
         _check_region(region, edit, info)
     _check_references(edit, info)
+    _check_condition(edit, info, getattr(params, "condition", None))
 
 
 def _check_range(edit: Edit, info: ClipInfo) -> None:
@@ -100,4 +101,36 @@ def _check_references(edit: Edit, info: ClipInfo) -> None:
     if edit.references and not find_method(edit.method).takes_references:
         raise InvalidEdit(
             f"The method {edit.method} works from prompts alone; take the references out of the edit."
+        )
+
+
+def _check_condition(edit: Edit, info: ClipInfo, asked: str | None) -> None:
+    """asked: the parameter `condition`; None: the method has none."""
+    pictures = edit.condition_pictures
+    if pictures is None:
+        if asked == "pictures":
+            raise InvalidEdit(
+                "The parameter 'condition' is 'pictures' and the edit has none; give condition_pictures, one "
+                "for each frame, or choose 'edges'."
+            )
+        return
+    if asked is None:
+        raise InvalidEdit(
+            f"The method {edit.method} makes no use of condition pictures; take them out of the edit."
+        )
+    if asked != "pictures":
+        raise InvalidEdit(
+            f"The edit has condition pictures and the parameter 'condition' is {asked!r}; set it to "
+            "'pictures', or take them out."
+        )
+    frames, height, width = pictures.shape[:3]
+    if frames != edit.frame_count:
+        raise InvalidEdit(
+            f"There are condition pictures for {frames} frames and the range {edit.start} to {edit.stop} has "
+            f"{edit.frame_count}; give one per frame."
+        )
+    if (width, height) != (info.width, info.height):
+        raise InvalidEdit(
+            f"The condition pictures are {width}×{height} and the clip is {info.width}×{info.height}; give "
+            "pictures of the clip's size."
         )

@@ -20,6 +20,8 @@ from mattebox_proto.mattebox.v1 import (
     clips_pb2_grpc,
     jobs_pb2,
     jobs_pb2_grpc,
+    masks_pb2,
+    masks_pb2_grpc,
     system_pb2,
     system_pb2_grpc,
 )
@@ -32,6 +34,7 @@ from mattebox_backend.jobs.clips import Clips, OpenedClip
 from mattebox_backend.jobs.engine import Engine, RenderEngine
 from mattebox_backend.jobs.queue import JobQueue
 from mattebox_backend.jobs.takes import TakeShelf
+from mattebox_backend.jobs.turns import DeviceTurns
 from mattebox_backend.jobs.worker import StoredEdit, Worker
 from mattebox_backend.models.registry import ModelRegistry
 from mattebox_backend.server.addresses import Certificate, Listen, bind
@@ -39,6 +42,7 @@ from mattebox_backend.server.clips import ClipsServicer
 from mattebox_backend.server.interceptors import Activity, ErrorGate, TokenGate
 from mattebox_backend.server.jobs import MOST_WATCHERS, JobsServicer
 from mattebox_backend.server.lock import HomeLock
+from mattebox_backend.server.masks import MasksServicer
 from mattebox_backend.server.system import SystemServicer
 from mattebox_backend.server.wire import edit_of, edit_to_json, unpack_edit, without_pixels
 from mattebox_backend.settings import Settings, Storage
@@ -55,7 +59,12 @@ _SERVICES = (
     reflection.SERVICE_NAME,
     *(
         file.DESCRIPTOR.services_by_name[name].full_name
-        for file, name in ((system_pb2, "System"), (clips_pb2, "Clips"), (jobs_pb2, "Jobs"))
+        for file, name in (
+            (system_pb2, "System"),
+            (clips_pb2, "Clips"),
+            (masks_pb2, "Masks"),
+            (jobs_pb2, "Jobs"),
+        )
     ),
 )
 
@@ -205,6 +214,7 @@ class Backend:
         self._caches.trim()
         self._models = ModelRegistry(settings.model_folders)
         self._engine = self._make_engine(self._models, settings)
+        self._turns = DeviceTurns()
         self._worker = Worker(
             self._queue,
             self._engine,
@@ -212,6 +222,7 @@ class Backend:
             clips=self._clips,
             takes=self._takes,
             caches=self._caches,
+            turns=self._turns,
             read_edit=self._read_edit,
         )
 
@@ -248,6 +259,17 @@ class Backend:
                 caches=self._caches,
                 uploads=self._storage.uploads,
                 upload_limit=self._settings.upload_limit,
+            ),
+            server,
+        )
+        masks_pb2_grpc.add_MasksServicer_to_server(
+            MasksServicer(
+                engine=self._engine,
+                models=self._models,
+                clips=self._clips,
+                turns=self._turns,
+                mask_limit=self._settings.mask_limit,
+                stopping=self.stopping,
             ),
             server,
         )

@@ -67,6 +67,14 @@ def edit_of(message: edit_pb2.Edit, clip: OpenedClip, *, mask_limit: int) -> Edi
             f"{clip.info.height} take {unpacked >> 20} MiB, and the limit is {mask_limit >> 20} MiB; "
             "choose a shorter range (or raise mask_limit in backend.toml)."
         )
+    given = len(message.condition_pictures)
+    pictures = given * clip.info.width * clip.info.height * 3
+    if pictures > mask_limit:
+        raise TooLarge(
+            f"The {given} condition pictures of {clip.info.width}x{clip.info.height} take "
+            f"{pictures >> 20} MiB, and the limit is {mask_limit >> 20} MiB; choose a shorter range (or "
+            "raise mask_limit in backend.toml)."
+        )
     return Edit(
         clip=clip.path,
         clip_hash=clip.id,
@@ -80,6 +88,7 @@ def edit_of(message: edit_pb2.Edit, clip: OpenedClip, *, mask_limit: int) -> Edi
         regions=tuple(_region(region, clip, frames) for region in message.regions),
         references=tuple(_reference(reference, clip) for reference in message.references),
         params=decode_params(message.params),
+        condition_pictures=_condition_pictures(message, clip),
         inspect=message.inspect,
         controls=tuple(ControlChoice(c.name, decode_params(c.params)) for c in message.controls),
     )
@@ -93,6 +102,7 @@ def without_pixels(message: edit_pb2.Edit) -> edit_pb2.Edit:
         region.ClearField("masks")
     for reference in slim.references:
         reference.ClearField("image")
+    slim.ClearField("condition_pictures")
     return slim
 
 
@@ -249,6 +259,24 @@ def _region(message: edit_pb2.Region, clip: OpenedClip, frames: int) -> Region:
         words=tuple(message.words),
         color=message.color,
     )
+
+
+def _condition_pictures(message: edit_pb2.Edit, clip: OpenedClip) -> NDArray[np.uint8] | None:
+    """(n, H, W, 3), n being the message's business; None where it has none."""
+    if not message.condition_pictures:
+        return None
+    height, width = clip.info.height, clip.info.width
+    pictures = np.empty((len(message.condition_pictures), height, width, 3), np.uint8)
+    for index, picture in enumerate(message.condition_pictures):
+        if picture.layout != media_pb2.PIXEL_LAYOUT_RGB8:
+            raise InvalidEdit(f"The condition picture {index} is not 8-bit RGB; convert it first.")
+        if (picture.width, picture.height) != (width, height):
+            raise InvalidEdit(
+                f"The condition picture {index} is {picture.width}x{picture.height}, and the clip is "
+                f"{width}x{height}; scale it to the clip's size."
+            )
+        pictures[index] = decode_image(picture)
+    return pictures
 
 
 def _reference(message: edit_pb2.Reference, clip: OpenedClip) -> Reference:

@@ -116,6 +116,35 @@ def _edit(
     run_edit(edit_file, output, report, backend, device, inspect=inspect)
 
 
+@app.command("regions")
+@guarded
+def _regions(
+    clip: Annotated[Path, typer.Argument(metavar="CLIP", help="A video or a picture sequence.")],
+    folder: Annotated[
+        Path, typer.Option("-o", "--output", help="A new folder for the masks, an overview and edit.toml.")
+    ],
+    count: Annotated[int, typer.Option("-k", "--regions", help="How many regions, 2 to 32.")] = 5,
+    prompt: Annotated[str, typer.Option(help="What the clip shows.")] = "",
+    span: Annotated[
+        tuple[int, int] | None,
+        typer.Option("--range", help="Frames START STOP, from 0; STOP is not looked at. All when absent."),
+    ] = None,
+    backbone: Annotated[
+        str, typer.Option(help="The model that looks: a name, a folder or a hub id.")
+    ] = "pocket-sd",
+    reduction: Annotated[
+        int, typer.Option(help="The attention read: 2 is half the latents' side; 0 lets the size decide.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(help="Same seed, same regions.")] = 0,
+    backend: Backend = "",
+    device: Device = "",
+) -> None:
+    """Finds regions in a clip by itself, as masks and an edit file to go on with."""
+    from mattebox_desktop.cli.regions import Search, run_regions
+
+    run_regions(Search(clip, count, prompt, span, backbone, reduction, seed), folder, backend, device)
+
+
 @app.command("inspect")
 @guarded
 def _inspect(

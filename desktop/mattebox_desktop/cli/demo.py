@@ -17,7 +17,7 @@ from PIL import Image
 from mattebox_desktop.cli.connecting import connect
 from mattebox_desktop.cli.edit import report_of, say_warnings, write_report
 from mattebox_desktop.cli.failures import UsageFault
-from mattebox_desktop.cli.pictures import side_by_side
+from mattebox_desktop.cli.pictures import color_of, side_by_side, tinted
 from mattebox_desktop.cli.rendering import PreparedEdit, keeping, prepare, render, write_take
 
 EDIT = "edit.toml"
@@ -74,17 +74,16 @@ def _sheet(edit: PreparedEdit, take: jobs_pb2.Take, result: Path) -> Image.Image
 
 def _marked(edit: edit_pb2.Edit, index: int, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The source's frame with every region tinted in its colour."""
-    tinted = picture.astype(np.float32)
-    for number, region in enumerate(edit.regions):
-        mask = next(m for i, m in enumerate(decode_frames(region.masks)) if i == index)
-        share = mask[..., None].astype(np.float32) / 255 * 0.6
-        tinted += (_tint(region.color, number) - tinted) * share
-    return tinted.round().astype(np.uint8)
-
-
-def _tint(color: str, number: int) -> NDArray[np.float32]:
-    own = color or ("#ff8800", "#22aaff", "#66cc44", "#cc44cc")[number % 4]
-    return np.array([int(own[i : i + 2], 16) for i in (1, 3, 5)], dtype=np.float32)
+    return tinted(
+        picture,
+        [
+            (
+                next(m for i, m in enumerate(decode_frames(region.masks)) if i == index),
+                region.color or color_of(number),
+            )
+            for number, region in enumerate(edit.regions)
+        ],
+    )
 
 
 def _bytes(frame: Frame) -> NDArray[np.uint8]:

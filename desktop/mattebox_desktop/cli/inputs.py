@@ -19,6 +19,9 @@ def inputs_of(edit: PreparedEdit) -> dict[Path, str]:
     for region in edit.file.regions:
         if region.mask is not None:
             found |= dict.fromkeys(real_files(folder / region.mask), f"a mask of region {region.name!r}")
+    if edit.file.condition_pictures is not None:
+        pictures = real_files(folder / edit.file.condition_pictures)
+        found |= dict.fromkeys(pictures, "a condition picture of this edit")
     for reference in edit.file.references:
         found[(folder / reference.image).resolve()] = f"the reference picture of frame {reference.frame}"
     return found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import colorsys
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,22 @@ _GAP = 8
 _LABEL = 28
 _PAPER = (24, 24, 28)
 _INK = (230, 230, 230)
+
+
+def color_of(number: int) -> str:
+    """The colour of region `number`, from 0, as "#rrggbb": neighbours in number are far apart in hue."""
+    turn = number * 0.618034 + 0.08
+    red, green, blue = colorsys.hsv_to_rgb(turn % 1, 0.85, 1.0)
+    return f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}"
+
+
+def tinted(picture: NDArray[np.uint8], regions: Iterable[tuple[NDArray[np.uint8], str]]) -> NDArray[np.uint8]:
+    """A picture (H, W, 3) with regions in their colours over it: mask (H, W) uint8 and "#rrggbb" each."""
+    mixed = picture.astype(np.float32)
+    for mask, color in regions:
+        tint = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)], dtype=np.float32)
+        mixed += (tint - mixed) * (mask[..., None].astype(np.float32) / 255 * 0.6)
+    return mixed.round().astype(np.uint8)
 
 
 def side_by_side(

@@ -26,7 +26,7 @@ class Documents(QObject):
     Signals: `replaced(Project)` when another project is open; `source_ready(ClipInfo)` when its clip can be
     read; `clip_failed(path, error)` when a clip cannot be opened, the old project staying as it was;
     `clip_missing(ClipRef, error)` when a project's own clip cannot be read; `clip_differs(ClipRef)` when it
-    is not the one the project was made with; `references_left_out(count)` when an edit file has pictures that
+    is not the one the project was made with; `pictures_left_out(count)` when an edit file has pictures that
     a project cannot hold; `keeping_failed(error)` when unsaved work cannot be written aside, `kept()` when it
     is safe again; `renamed()` when the file's name or whether it is saved changes.
     """
@@ -36,7 +36,7 @@ class Documents(QObject):
     clip_failed = Signal(object, object)
     clip_missing = Signal(object, object)
     clip_differs = Signal(object)
-    references_left_out = Signal(int)
+    pictures_left_out = Signal(int)
     keeping_failed = Signal(object)
     kept = Signal()
     renamed = Signal()
@@ -182,8 +182,8 @@ class Documents(QObject):
     def _open_edit(self, path: Path) -> None:
         opened = project_of_edit(path)
         self._install(opened.project, None)
-        if opened.references:
-            self.references_left_out.emit(opened.references)
+        if opened.pictures:
+            self.pictures_left_out.emit(opened.pictures)
 
     def _clip_opened(self, source: FrameSource, info: ClipInfo) -> None:
         if source is not self._candidate:

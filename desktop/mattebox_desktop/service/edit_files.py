@@ -33,10 +33,12 @@ _MODES = {
 
 @dataclass(frozen=True, slots=True)
 class OpenedEdit:
-    """project: renders what the edit file renders, but for its references. references: how many it has."""
+    """project: renders what the edit file renders, but for its reference and condition pictures. pictures:
+    how many of them it has.
+    """
 
     project: Project
-    references: int
+    pictures: int
 
 
 def project_of_edit(path: Path) -> OpenedEdit:
@@ -54,7 +56,7 @@ def project_of_edit(path: Path) -> OpenedEdit:
         clip = clips_pb2.Clip(width=info.width, height=info.height, frames=info.frame_count)
         message = edit_message(edit, clip, folder=path.parent, read_mask=read_mask, read_image=read_image)
         ref = ClipRef(info.path.absolute(), info.width, info.height, info.frame_count, Fraction(info.fps))
-        return OpenedEdit(_project(ref, message), len(edit.references))
+        return OpenedEdit(_project(ref, message), len(edit.references) + len(message.condition_pictures))
     except (InvalidEditFile, InvalidMessage, MediaError, ModelError, OSError) as error:
         raise ProjectFileError(path, str(error)) from error
 

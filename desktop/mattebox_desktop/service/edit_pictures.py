@@ -1,4 +1,6 @@
-"""The pictures that an edit file names: masks and references, read alike by command line and desktop."""
+"""The pictures that an edit file names: masks, references and conditions, read alike by command line and
+desktop.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +18,28 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
     Raises InvalidEditFile.
     """
     with _open(path) as picture:
-        if picture.mode.startswith("I;16") or picture.mode == "I":
-            return (np.asarray(picture).astype(np.uint32) // 257).clip(0, 255).astype(np.uint8)
+        if _is_deep(picture):
+            return _upper_eight_bits(picture)
         return np.array(picture.convert("RGB").convert("L") if picture.mode == "P" else picture.convert("L"))
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """Returns (H, W, 3) uint8 RGB. Raises InvalidEditFile."""
+    """Returns (H, W, 3) uint8 RGB; of 16-bit grey, such as a depth map, the upper 8 bits.
+
+    Raises InvalidEditFile.
+    """
     with _open(path) as picture:
+        if _is_deep(picture):
+            return np.repeat(_upper_eight_bits(picture)[..., np.newaxis], 3, axis=-1)
         return np.array(picture.convert("RGB"))
+
+
+def _is_deep(picture: Image.Image) -> bool:
+    return picture.mode.startswith("I;16") or picture.mode == "I"
+
+
+def _upper_eight_bits(picture: Image.Image) -> NDArray[np.uint8]:
+    return (np.asarray(picture).astype(np.uint32) // 257).clip(0, 255).astype(np.uint8)
 
 
 def _open(path: Path) -> Image.Image:

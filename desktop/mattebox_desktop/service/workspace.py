@@ -66,7 +66,7 @@ class Workspace(QObject):
         documents.clip_failed.connect(self._clip_failed)
         documents.clip_missing.connect(self._clip_missing)
         documents.clip_differs.connect(self._clip_differs)
-        documents.references_left_out.connect(self._references_left_out)
+        documents.pictures_left_out.connect(self._pictures_left_out)
         documents.keeping_failed.connect(self._keeping_failed)
         documents.kept.connect(lambda: self.settled.emit("keeping"))
         self.playback.moved.connect(self._play_to)
@@ -331,10 +331,11 @@ class Workspace(QObject):
             topic="clip",
         )
 
-    def _references_left_out(self, count: int) -> None:
+    def _pictures_left_out(self, count: int) -> None:
         self._say(
-            "The reference pictures were left out",
-            f"The desktop holds no reference pictures yet: the {count} of this edit file stay in the file.",
+            "Pictures were left out",
+            "The desktop holds no reference or condition pictures yet: "
+            f"the {count} of this edit file stay in the file.",
             severity=Severity.WARNING,
             topic="edit",
         )

@@ -14,7 +14,11 @@ from mattebox_proto.codecs.params import encode_params
 from mattebox_proto.editfile.shapes import at, box_mask, ellipse_mask
 from mattebox_proto.editfile.spec import EditFile, ReferenceSpec, RegionSpec
 from mattebox_proto.errors import InvalidEditFile
-from mattebox_proto.mattebox.v1 import clips_pb2, edit_pb2
+from mattebox_proto.limits import MAX_MESSAGE_BYTES
+from mattebox_proto.mattebox.v1 import clips_pb2, edit_pb2, media_pb2
+
+_MOST_CONDITION_BYTES = MAX_MESSAGE_BYTES * 3 // 4
+"""The masks travel in the same message."""
 
 MODES: dict[str, edit_pb2.MaskMode.ValueType] = {
     "tight": edit_pb2.MASK_MODE_TIGHT,
@@ -36,7 +40,8 @@ def edit_message(
     """folder: the edit file's own; paths in it are relative to that.
 
     read_mask gives (H, W) uint8, read_image (H, W, 3) uint8. progress: called with (masks made, in all).
-    Raises InvalidEditFile: a range outside the clip, a mask missing or of another size, an empty region.
+    Raises InvalidEditFile: a range outside the clip, a picture missing or of another size, an empty region,
+    more condition pictures than one message carries.
     """
     start, stop = edit.range if edit.range is not None else (0, clip.frames)
     if stop > clip.frames:
@@ -73,6 +78,7 @@ def edit_message(
             edit_pb2.Control(name=control.name, params=encode_params(control.params))
             for control in edit.controls
         ],
+        condition_pictures=_condition_pictures(edit, clip, start, stop, folder, read_image),
     )
 
 
@@ -161,6 +167,44 @@ def _reference(
             f"the clip is {clip.width}x{clip.height}; references have the clip's size."
         )
     return edit_pb2.Reference(frame=reference.frame, image=encode_image(image), region=reference.region)
+
+
+def _condition_pictures(
+    edit: EditFile,
+    clip: clips_pb2.Clip,
+    start: int,
+    stop: int,
+    folder: Path,
+    read_image: Callable[[Path], Frame],
+) -> list[media_pb2.Image]:
+    """One per frame of the range; none where the file names none."""
+    pattern = edit.condition_pictures
+    if pattern is None:
+        return []
+    needed = (stop - start) * clip.width * clip.height * 3
+    if needed > _MOST_CONDITION_BYTES:
+        raise InvalidEditFile(
+            f"The condition pictures of {stop - start} frames of {clip.width}x{clip.height} take "
+            f"{needed >> 20} MiB, and an edit carries {_MOST_CONDITION_BYTES >> 20}; choose a shorter range."
+        )
+    pictures: list[media_pb2.Image] = []
+    before: Path | None = None
+    for frame in range(start, stop):
+        path = folder / (pattern % frame if "%" in pattern else pattern)
+        if path == before:
+            pictures.append(pictures[-1])
+            continue
+        if not path.is_file():
+            raise InvalidEditFile(f"The condition picture of frame {frame} is missing: {path}.")
+        image = read_image(path)
+        if image.shape[:2] != (clip.height, clip.width):
+            raise InvalidEditFile(
+                f"The condition picture {path} is {image.shape[1]}x{image.shape[0]}, "
+                f"the clip is {clip.width}x{clip.height}; condition pictures have the clip's size."
+            )
+        pictures.append(encode_image(image))
+        before = path
+    return pictures
 
 
 def _backbone(backbone: str, folder: Path) -> str:

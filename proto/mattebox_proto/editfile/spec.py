@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 FRAME_NUMBER = re.compile(r"%(0\d+)?d")
 
@@ -16,6 +16,18 @@ Pixels = Annotated[int, Field(ge=0, le=16384, strict=True)]
 Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
 Method = Literal["st-modulator", "reatco", "videodirector", "mask-lora", "roi-aware", "custom"]
 Value = Annotated[bool, Field(strict=True)] | Annotated[int, Field(strict=True)] | Number | str
+
+
+def _one_frame_number(pattern: str | None) -> str | None:
+    if pattern is not None and "%" in pattern and len(FRAME_NUMBER.findall(pattern)) != pattern.count("%"):
+        raise ValueError("has a % that is no frame number; write the number as %d or %04d")
+    if pattern is not None and pattern.count("%") > 1:
+        raise ValueError("has more than one frame number")
+    return pattern
+
+
+Pictures = Annotated[Text, AfterValidator(_one_frame_number)]
+"""The path of one picture, or of one per frame with the frame number of the source in its name."""
 
 
 class _Table(BaseModel):
@@ -37,7 +49,7 @@ class RegionSpec(_Table):
 
     name: Text = Field(description="What the region is called; unique in the file.")
     prompt: Text = Field(description="What should be there.")
-    mask: Text | None = Field(
+    mask: Pictures | None = Field(
         default=None,
         description="A still picture for every frame, or one per frame with the source's frame "
         "number in the name, such as masks/%04d.png. White is edited, black is kept.",
@@ -66,15 +78,6 @@ class RegionSpec(_Table):
     color: str = Field(
         default="", pattern="^(#[0-9a-fA-F]{6})?$", description='For display, such as "#ff8800".'
     )
-
-    @field_validator("mask")
-    @classmethod
-    def _one_frame_number(cls, mask: str | None) -> str | None:
-        if mask is not None and "%" in mask and len(FRAME_NUMBER.findall(mask)) != mask.count("%"):
-            raise ValueError("has a % that is no frame number; write the number as %d or %04d")
-        if mask is not None and mask.count("%") > 1:
-            raise ValueError("has more than one frame number")
-        return mask
 
     @field_validator("box", "ellipse")
     @classmethod
@@ -133,6 +136,12 @@ class EditFile(_Table):
         default="pocket-sd", description="The model: pocket-sd, a folder in diffusers layout, or a hub id."
     )
     seed: int = Field(default=0, ge=0, lt=2**63, strict=True, description="Same seed, same picture.")
+    condition_pictures: Pictures | None = Field(
+        default=None,
+        description="What a ControlNet reads of each frame (depth, poses, …): a still picture, or one per "
+        "frame with the source's frame number in the name, such as depth/%04d.png; of the source's size. "
+        'For methods with the parameter condition = "pictures".',
+    )
     regions: list[RegionSpec] = Field(alias="region", min_length=1, description="The regions, as [[region]].")
     references: list[ReferenceSpec] = Field(
         alias="reference", default_factory=list, description="The references, as [[reference]]."

@@ -13,6 +13,7 @@ from mattebox_backend.errors import NotFound
 from mattebox_backend.jobs.takes import Take, TakeShelf
 from mattebox_media.reader import open_clip
 from mattebox_proto.editfile import load
+from PIL import Image
 
 FRAMES = np.random.default_rng(4).integers(0, 256, (3, 16, 20, 3), dtype=np.uint8)
 
@@ -37,6 +38,7 @@ def edit() -> Edit:
         regions=(Region("left/right", "a star", masks, feather=3, words=("star",)),),
         references=(Reference(5, FRAMES[1], "left/right"),),
         params={"steps": 4, "preserve": True, "scale": 7.5, "mode": "x"},
+        condition_pictures=FRAMES,
     )
 
 
@@ -86,6 +88,11 @@ def test_its_edit_file_says_all_of_the_edit(shelf: TakeShelf) -> None:
     )
     names = sorted(path.name for path in (shelf.video("0a").parent / "masks" / "0").iterdir())
     assert names == ["000004.png", "000005.png", "000006.png"]
+    assert read.condition_pictures == "condition/%06d.png"
+    kept = [
+        np.asarray(Image.open(shelf.video("0a").parent / (read.condition_pictures % n))) for n in (4, 5, 6)
+    ]
+    assert np.array_equal(np.stack(kept), FRAMES)
 
 
 def test_a_draft_that_is_not_committed_leaves_nothing(shelf: TakeShelf, tmp_path: Path) -> None:

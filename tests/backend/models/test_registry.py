@@ -133,3 +133,39 @@ def test_a_base_comes_from_the_users_folders_too(tiny_model: Path, tiny_motion: 
     loaded = registry.load("moving", CPU)
     assert loaded.frame_limit == 6
     assert loaded.identity == registry.load("tiny-motion", CPU).identity
+
+
+def controlnet(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"_class_name": "ControlNetModel"}')
+    return folder
+
+
+def test_a_controlnet_is_found_by_name_path_or_hub_id_and_is_no_backbone(tmp_path: Path) -> None:
+    mine = controlnet(tmp_path / "mine-controlnet")
+    model(tmp_path, "mine")
+    registry = ModelRegistry([tmp_path])
+    assert registry.resolve_controlnet("mine-controlnet") == mine
+    assert registry.resolve_controlnet(str(mine)) == mine
+    assert registry.resolve_controlnet("owner/name") == "owner/name"
+    with pytest.raises(UnknownModel, match="backbone “mine-controlnet” is not known"):
+        registry.resolve("mine-controlnet")
+    with pytest.raises(UnknownModel, match=r"ControlNet “mine” is not known; use one of .*mine-controlnet"):
+        registry.resolve_controlnet("mine")
+
+
+def test_a_controlnet_stays_loaded_until_another_or_another_model_is_asked_for(
+    tiny_model: Path, tiny_controlnet: Path, tmp_path: Path
+) -> None:
+    registry = ModelRegistry()
+    registry.load(str(tiny_model), CPU)
+    first = registry.load_controlnet(str(tiny_controlnet), CPU)
+    assert registry.load_controlnet(str(tiny_controlnet), CPU) is first
+    assert registry.load(str(tiny_model), CPU).identity != first.identity
+    assert first.module is not None
+    second = shutil.copytree(tiny_controlnet, tmp_path / "second")
+    assert registry.load_controlnet(str(second), CPU) is not first
+    assert first.module is None
+    third = registry.load_controlnet(str(second), CPU)
+    registry.unload()
+    assert third.module is None

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mattebox_backend.backbones.controlnet import ControlNet
 from mattebox_backend.backbones.protocol import Backbone
 from mattebox_backend.device import Device
 from mattebox_backend.edit import Edit, Region
+from mattebox_backend.models.registry import ModelRegistry
 from mattebox_backend.render import RenderPaths, Report, Stage, render
 from mattebox_media import open_clip, write_clip
 from numpy.typing import NDArray
@@ -65,6 +67,9 @@ class Loaded:
 
     def load(self, backbone_id: str, device: Device) -> Backbone:
         return self.backbone
+
+    def load_controlnet(self, name: str, device: Device) -> ControlNet:
+        return ModelRegistry().load_controlnet(name, device)
 
 
 @dataclass

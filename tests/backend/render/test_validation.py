@@ -88,3 +88,35 @@ def test_a_region_that_is_there_in_one_frame_only_is_legal() -> None:
     masks = np.zeros((3, 6, 8), np.uint8)
     masks[2, 1, 1] = 255
     validate(with_region(masks=masks), INFO)
+
+
+def with_pictures(shape: tuple[int, ...], condition: str = "pictures") -> Edit:
+    return replace(edit(), condition_pictures=np.zeros(shape, np.uint8), params={"condition": condition})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (
+            lambda: replace(edit(), params={"condition": "pictures"}),
+            "the edit has none; give condition_pictures",
+        ),
+        (lambda: with_pictures((3, 6, 8, 3), "edges"), "the parameter 'condition' is 'edges'; set it"),
+        (lambda: with_pictures((2, 6, 8, 3)), "for 2 frames and the range 2 to 5 has 3"),
+        (lambda: with_pictures((3, 8, 6, 3)), "are 6×8 and the clip is 8×6"),
+        (lambda: with_pictures((3, 6, 8)), "give uint8 of shape"),
+    ],
+)
+def test_condition_pictures_that_do_not_fit_are_refused(wrong: Callable[[], Edit], words: str) -> None:
+    with pytest.raises(InvalidEdit, match=words):
+        validate(wrong(), INFO)
+    validate(with_pictures((3, 6, 8, 3)), INFO)
+
+
+def test_condition_pictures_are_part_of_what_an_edit_is() -> None:
+    plain, given = edit(), with_pictures((3, 6, 8, 3))
+    pictures = np.zeros((3, 6, 8, 3), np.uint8)
+    pictures[0, 0, 0, 0] = 1
+    other = replace(given, condition_pictures=pictures)
+    none = replace(given, condition_pictures=None)
+    assert len({e.content_hash() for e in (plain, given, other, none)}) == 4

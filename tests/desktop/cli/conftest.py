@@ -47,15 +47,25 @@ class Outcome:
     err: str
 
 
-@pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The backend tests' own tiny model, made by their code."""
+def _model_maker() -> Any:
     spec = importlib.util.spec_from_file_location("mattebox_model_maker", MODEL_MAKER)
     assert spec is not None
     assert spec.loader is not None
     maker: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(maker)
-    return maker.build_tiny_model(tmp_path_factory.mktemp("models") / "tiny-sd")
+    return maker
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The backend tests' own tiny model, made by their code."""
+    return _model_maker().build_tiny_model(tmp_path_factory.mktemp("models") / "tiny-sd")
+
+
+@pytest.fixture(scope="session")
+def controlnet(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ControlNet for the tiny model, made by the backend tests' own code."""
+    return _model_maker().build_tiny_controlnet(model, tmp_path_factory.mktemp("models") / "tiny-net")
 
 
 @pytest.fixture(scope="session")

@@ -118,18 +118,21 @@ def test_an_output_that_cannot_be(mattebox: Run, work: Path, edit_file: Run, out
         ("masks/%04d.png", "masks/0000.png is a mask of region 'left'"),
         ("painted/%04d.png", "painted/0001.png is the reference picture of frame 1"),
         ("frames/%04d.png", "frames/0000.png is the source of this edit"),
+        ("depth/%04d.png", "depth/0000.png is a condition picture of this edit"),
     ],
 )
 def test_a_picture_sequence_over_what_the_edit_is_made_from(
     mattebox: Run, work: Path, edit_file: Run, output: str, said: str
 ) -> None:
-    for folder in ("frames", "painted"):
+    for folder in ("frames", "painted", "depth"):
         (work / folder).mkdir()
     for frame in range(4):
-        Image.new("RGB", (64, 64)).save(work / "frames" / f"{frame:04d}.png")
+        for folder in ("frames", "depth"):
+            Image.new("RGB", (64, 64)).save(work / folder / f"{frame:04d}.png")
     Image.new("RGB", (64, 64)).save(work / "painted" / "0001.png")
     path = edit_file(
         ("clip.mkv", "frames/%04d.png"),
+        ("range", 'condition_pictures = "depth/%04d.png"\nrange'),
         ("[params]", '[[reference]]\nframe = 1\nimage = "painted/0001.png"\nregion = "left"\n[params]'),
     )
     sentence(mattebox("edit", path, "-o", work / output), said)

@@ -100,6 +100,73 @@ def test_an_inspected_take_is_drawn_word_by_word(
     assert mattebox("inspect", take, "-o", work / "file").code == 2
 
 
+def test_an_edit_is_rendered_under_edges_and_under_given_pictures(
+    mattebox: Run, work: Path, edit_file: Run, model: Path, controlnet: Path
+) -> None:
+    def render(*changes: tuple[str, str]) -> np.ndarray:
+        path = edit_file(*changes, model=str(model))
+        outcome = mattebox("edit", path, "-o", work / "out.mkv")
+        assert (outcome.code, outcome.err) == (0, "")
+        return frames(work / "out.mkv")
+
+    (work / "depth").mkdir()
+    for frame in range(4):
+        depth = np.linspace(0, 65535, 64 * 64).reshape(64, 64) * (frame + 1) / 4
+        Image.fromarray(depth.astype(np.uint16)).save(work / "depth" / f"{frame:04d}.png")
+    steps = "steps = 3\nguidance = 1.0"
+    asked = ("steps = 1", f'{steps}\ncontrolnet = "{controlnet}"\ncondition = "edges"')
+    given = ("steps = 1", asked[1].replace("edges", "pictures"))
+    pictures = ("range", 'condition_pictures = "depth/%04d.png"\nrange')
+    made = [render(("steps = 1", steps)), render(asked), render(given, pictures)]
+    assert not np.array_equal(made[0], made[1])
+    assert not np.array_equal(made[1], made[2])
+
+    for changes, said in (
+        ((given,), "give condition_pictures"),
+        ((asked, pictures), "set it to 'pictures'"),
+        ((asked, ("range", 'condition_pictures = "depth/%d.png"\nrange')), "frame 1 is missing"),
+    ):
+        refused = mattebox("edit", edit_file(*changes, model=str(model)), "-o", work / "no.mkv")
+        assert (refused.code, refused.err.count("\n")) == (2, 1)
+        assert said in refused.err
+
+
+def test_regions_are_found_and_feed_an_edit(mattebox: Run, work: Path, model: Path) -> None:
+    look = ["regions", work / "clip.mkv", "-k", "3", "--prompt", "a red circle", "--backbone", model]
+    found = mattebox(*look, "--range", "1", "3", "-o", work / "found")
+    assert (found.code, found.err) == (0, "")
+    assert "3 regions of frames 1 to 2" in found.out
+    masks = np.stack(
+        [
+            [np.asarray(Image.open(work / "found" / f"region-{n}" / f"{frame:04d}.png")) for frame in (1, 2)]
+            for n in (1, 2, 3)
+        ]
+    )
+    assert masks.shape == (3, 2, 64, 64)
+    assert ((masks > 0).sum(axis=0) == 1).all()
+    sizes = (masks > 0).sum(axis=(1, 2, 3)).tolist()
+    assert sizes == sorted(sizes, reverse=True)
+    with Image.open(work / "found" / "overview.png") as sheet:
+        assert np.asarray(sheet.convert("RGB")).std() > 5, "a sheet without a picture"
+
+    edit = work / "found" / "edit.toml"
+    edit.write_text(edit.read_text() + "\n[params]\nsteps = 2\n")
+    rendered = mattebox("edit", edit, "-o", work / "out.mkv", "--json", work / "report.json")
+    assert (rendered.code, rendered.err) == (0, "")
+    assert len(frames(work / "out.mkv")) == 2
+
+    for arguments, said in (
+        (["-o", work / "found"], "is there already; name a new folder"),
+        (["-o", work / "new", "--range", "3", "9"], "--range 3 9 is not within"),
+        (["-o", work / "new", "-k", "99"], "ask for 2 to 32"),
+        (["-o", work / "new", "--backbone", "nothing"], "nothing"),
+    ):
+        refused = mattebox(*look, *arguments)
+        assert (refused.code, refused.err.count("\n")) == (2, 1)
+        assert said in refused.err
+    assert not (work / "new").exists()
+
+
 def test_what_a_render_warns_of_is_said(mattebox: Run, work: Path, edit_file: Run, model: Path) -> None:
     covered = (
         "[params]",

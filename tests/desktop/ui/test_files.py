@@ -188,7 +188,7 @@ def test_references_that_are_left_out_are_said(desktop: Desktop, clip: Path, qtb
     edit = edit_file(clip, '[[reference]]\nframe = 3\nimage = "ref_0.png"\nregion = "left"\n')
     with qtbot.waitSignal(desktop.workspace.screen.frame_ready, timeout=10_000):
         desktop.window.commands.open_path(edit)
-    assert desktop.window.notices.what.text() == "The reference pictures were left out"
+    assert desktop.window.notices.what.text() == "Pictures were left out"
     desktop.window.commands.new()
     assert not desktop.window.notices.isVisible()
 

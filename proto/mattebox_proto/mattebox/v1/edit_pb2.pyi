@@ -247,6 +247,7 @@ class Edit(_message.Message):
     PARAMS_FIELD_NUMBER: _builtins.int
     CONTROLS_FIELD_NUMBER: _builtins.int
     INSPECT_FIELD_NUMBER: _builtins.int
+    CONDITION_PICTURES_FIELD_NUMBER: _builtins.int
     clip: _builtins.str
     """id, from Clips.Open"""
     start: _builtins.int
@@ -271,6 +272,10 @@ class Edit(_message.Message):
     def controls(self) -> _containers.RepeatedCompositeFieldContainer[Global___Control]:
         """of the method custom, in order"""
 
+    @_builtins.property
+    def condition_pictures(self) -> _containers.RepeatedCompositeFieldContainer[_media_pb2.Image]:
+        """What a ControlNet is to read of each frame of the range (depth, poses, …), 8-bit RGB at the clip's size."""
+
     def __init__(
         self,
         *,
@@ -287,10 +292,11 @@ class Edit(_message.Message):
         params: _abc.Mapping[_builtins.str, Global___Parameter] | None = ...,
         controls: _abc.Iterable[Global___Control] | None = ...,
         inspect: _builtins.bool = ...,
+        condition_pictures: _abc.Iterable[_media_pb2.Image] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backbone", b"backbone", "clip", b"clip", "controls", b"controls", "inspect", b"inspect", "method", b"method", "params", b"params", "prompt", b"prompt", "references", b"references", "regions", b"regions", "seed", b"seed", "source_prompt", b"source_prompt", "start", b"start", "stop", b"stop"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backbone", b"backbone", "clip", b"clip", "condition_pictures", b"condition_pictures", "controls", b"controls", "inspect", b"inspect", "method", b"method", "params", b"params", "prompt", b"prompt", "references", b"references", "regions", b"regions", "seed", b"seed", "source_prompt", b"source_prompt", "start", b"start", "stop", b"stop"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
