@@ -48,6 +48,8 @@ def sheet(
 
     frames: (H, W, 3) uint8, those that `picked` names. All rows of a control share one scale; of attention
     each row has its own, because it grows by orders of magnitude on the way.
+
+    A row is labelled with its step, its noise level (log-SNR) and its largest value.
     """
     values = [_values(m) for m in maps]
     common = max((float(v.max()) for v in values), default=0.0)
@@ -56,7 +58,7 @@ def sheet(
     for message, of_step in zip(maps, values, strict=True):
         top = float(of_step.max()) if attention else common
         heated = [heat(frame, of_step[index], top) for frame, index in zip(frames, picked, strict=True)]
-        rows.append((f"step {message.step}   log-SNR {message.level:.1f}   up to {top:.2g}", heated))
+        rows.append((f"step {message.step} {message.level:+.1f} ≤{top:.2g}", heated))
     return side_by_side(rows, picked)
 
 
