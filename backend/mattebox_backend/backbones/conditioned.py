@@ -30,11 +30,13 @@ class Condition:
 
     pictures: (F, H, W, 3) uint8 RGB at working size, one per edited frame; read as [0, 1]. scale: of what the
     ControlNet adds. window: it adds while the noise level is at or below this log-SNR, as felt at 512².
+    picture: latent height and width that noise levels are felt at; None: those of the latents.
     """
 
     pictures: NDArray[np.uint8]
     scale: float = 1.0
     window: float = 20.0
+    picture: tuple[int, int] | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -131,7 +133,8 @@ class Conditioned:
     def _acts(self, latents: torch.Tensor, timestep: int) -> bool:
         alpha = float(self.schedule.alphas[timestep])
         level = math.log(alpha / (1 - alpha))
-        return felt_log_snr(level, latents.shape[-2], latents.shape[-1]) <= self.condition.window
+        height, width = self.condition.picture or (latents.shape[-2], latents.shape[-1])
+        return felt_log_snr(level, height, width) <= self.condition.window
 
     def _residuals(
         self, latents: torch.Tensor, timestep: int, text: torch.Tensor, frames: range
@@ -153,6 +156,7 @@ class Conditioned:
 
 def _identity(inner: StableDiffusion, controlnet: ControlNet, condition: Condition) -> str:
     digest = hashlib.sha256(f"{inner.identity}/controlnet:{controlnet.identity}".encode())
-    digest.update(f"/{condition.scale!r}:{condition.window!r}:{condition.pictures.shape}".encode())
+    heard = f"{condition.scale!r}:{condition.window!r}:{condition.picture}"
+    digest.update(f"/{heard}:{condition.pictures.shape}".encode())
     digest.update(np.ascontiguousarray(condition.pictures).tobytes())
     return digest.hexdigest()

@@ -36,7 +36,7 @@ def conditioning(materials: Materials, p: ConditionParameters) -> Callable[[Deno
     pictures = _pictures(materials, p)
 
     def under_condition(denoiser: Denoiser) -> Denoiser:
-        condition = Condition(pictures, p.controlnet_scale, p.controlnet_window)
+        condition = Condition(pictures, p.controlnet_scale, p.controlnet_window, materials.picture_size)
         conditioned = Conditioned(_image_model(denoiser.backbone), controlnet, condition)
         return dataclasses.replace(denoiser, backbone=conditioned)
 

@@ -53,6 +53,11 @@ class Materials(Protocol):
         ...
 
     @property
+    def picture_size(self) -> tuple[int, int]:
+        """Latent height and width of the whole picture: what a noise level is felt at."""
+        ...
+
+    @property
     def controls(self) -> Sequence[ControlChoice]:
         """The controls that the edit lists, for the method that takes a list."""
         ...

@@ -80,6 +80,11 @@ class RenderJob:
         return self.edit.source_prompt
 
     @property
+    def picture_size(self) -> tuple[int, int]:
+        """See `Materials.picture_size`."""
+        return self.view.whole.latent_height, self.view.whole.latent_width
+
+    @property
     def controls(self) -> Sequence[ControlChoice]:
         """See `Materials.controls`."""
         return self.edit.controls
@@ -195,7 +200,7 @@ class RenderJob:
                 backbone.embed(empty).states,
                 plan,
                 conditional,
-                self._picture_size,
+                self.picture_size,
                 store,
                 digest,
                 self.paths.checkpoint,
@@ -228,7 +233,7 @@ class RenderJob:
         """See `Materials.sample`."""
         grid = denoiser.backbone.schedule.grid(len(start.latents) - 1)
         regions = regions or self.regions
-        run = Run(denoiser, grid, regions, start, self._generator(), plan, self._picture_size)
+        run = Run(denoiser, grid, regions, start, self._generator(), plan, self.picture_size)
         file = self.paths.checkpoint / "sample.npz"
         checkpoint = StateFile(file, self._sampling_key(denoiser), grid.steps)
         self.monitor.progress(Stage.SAMPLE, 0, grid.steps)
@@ -240,11 +245,6 @@ class RenderJob:
             return None
         named = words_of(self.backbone, words, self.regions.regions)
         return Inspector(self.paths.checkpoint / INSPECTION, named)
-
-    @property
-    def _picture_size(self) -> tuple[int, int]:
-        """Latent height and width of the whole picture."""
-        return self.view.whole.latent_height, self.view.whole.latent_width
 
     def _generator(self) -> torch.Generator:
         return torch.Generator().manual_seed(self.edit.seed % 2**63)

@@ -81,6 +81,52 @@ def test_given_pictures_of_the_sources_edges_are_the_condition_edges(
     assert not np.array_equal(frames, other)
 
 
+def test_in_a_focus_the_condition_is_that_of_the_part(
+    studio_of: Any, params: dict[str, Any], render_monitor: Any
+) -> None:
+    studio = studio_of(frames=2, height=96, width=128)
+    studio.edit = replace(studio.edit, regions=studio.edit.regions[:1])
+    focused = params | {"size": 111, "focus": True, "focus_margin": 0.0, "condition": "pictures"}
+    dark = np.zeros((2, 96, 128, 3), np.uint8)
+    monitor = render_monitor()
+    frames, _ = studio.render(monitor, params=focused, condition_pictures=dark)
+    assert any("around the regions" in line for line in monitor.logged)
+    columns = np.flatnonzero(studio.edit.regions[0].masks.any(axis=(0, 1)))
+    inside, beyond = dark.copy(), dark.copy()
+    inside[:, :, columns] = 255
+    beyond[:, :, columns[-1] + 40 :] = 255
+    assert not np.array_equal(studio.render(params=focused, condition_pictures=inside)[0], frames)
+    assert np.array_equal(studio.render(params=focused, condition_pictures=beyond)[0], frames)
+
+
+def test_a_mix_of_ones_own_runs_under_a_condition_too(studio: Any, params: dict[str, Any]) -> None:
+    given = {"steps": 4, "condition": "edges", "controlnet": params["controlnet"]}
+    mix = {"method": "custom", "controls": (ControlChoice("latent-blend", {}),)}
+    bare, _ = studio.render(params={"steps": 4}, **mix)
+    for extra in ({}, {"tuning_steps": 2}, {"start": "noise"}):
+        controls = (ControlChoice("invariant-region", {}),) if extra.get("start") else mix["controls"]
+        frames, report = studio.render(params=given | extra, **(mix | {"controls": controls}))
+        assert report.background_exact_share == 1.0
+        without, _ = studio.render(params={"steps": 4} | extra, **(mix | {"controls": controls}))
+        assert not np.array_equal(frames, without)
+    off, _ = studio.render(params=given | {"controlnet_scale": 0.0}, **mix)
+    assert np.array_equal(off, bare)
+
+
+def test_a_model_that_knows_motion_is_conditioned_in_windows(
+    studio_of: Any, motion_backbone: Any, params: dict[str, Any]
+) -> None:
+    studio = studio_of(frames=7)
+    studio.backbone = motion_backbone
+    moving = {"steps": 3, "map_reduction": 2, "reattention": False, "window_frames": 4, "window_stride": 3}
+    studio.edit = replace(studio.edit, method="reatco", params=moving)
+    bare, _ = studio.render()
+    conditioned = moving | {"condition": "edges", "controlnet": params["controlnet"]}
+    frames, report = studio.render(params=conditioned)
+    assert report.background_exact_share == 1.0
+    assert not np.array_equal(frames, bare)
+
+
 @pytest.mark.parametrize("extra", [{}, {"tuning_steps": 2, "tuning_rate": 1e-2}, {"window_frames": 2}])
 def test_re_attention_runs_under_a_condition_too(
     studio: Any, tiny_controlnet: Path, extra: dict[str, Any]
@@ -92,28 +138,6 @@ def test_re_attention_runs_under_a_condition_too(
     assert report.background_exact_share == 1.0
     assert not np.array_equal(frames, bare)
     assert not any(p.requires_grad for p in studio.backbone.unet.parameters())
-
-
-def test_the_condition_follows_the_picture_into_a_focus(studio_of: Any, params: dict[str, Any]) -> None:
-    studio = studio_of(height=96, width=192)
-    focused = params | {"focus": True, "focus_margin": 0.0, "size": 128}
-    mask = np.zeros((3, 96, 192), np.uint8)
-    mask[:, 20:40, 20:40] = 255
-    region = replace(studio.edit.regions[0], masks=mask)
-    frames, report = studio.render(params=focused, regions=(region,))
-    bare, _ = studio.render(params=focused | {"condition": "none"}, regions=(region,))
-    assert report.background_exact_share == 1.0
-    assert not np.array_equal(frames, bare)
-
-
-def test_a_mix_of_ones_own_runs_under_a_condition(studio: Any, tiny_controlnet: Path) -> None:
-    studio.edit = replace(
-        studio.edit, method="custom", controls=(ControlChoice("latent-blend", {}),), params={"steps": 4}
-    )
-    bare, _ = studio.render()
-    asked = {"steps": 4, "condition": "edges", "controlnet": str(tiny_controlnet)}
-    frames, _ = studio.render(params=asked)
-    assert not np.array_equal(frames, bare)
 
 
 def test_one_frame_and_an_odd_size_are_legal(studio_of: Any, params: dict[str, Any]) -> None:
