@@ -22,7 +22,13 @@ from mattebox_backend.methods.custom_parameters import CustomParameters, parse_c
 from mattebox_backend.methods.guiding import guidance
 from mattebox_backend.methods.materials import Materials
 from mattebox_backend.methods.reatco import re_attention
-from mattebox_backend.methods.roi_aware import mask_shape, region_bias, region_routing, rising_field
+from mattebox_backend.methods.roi_aware import (
+    blending_mask,
+    mask_shape,
+    region_bias,
+    region_routing,
+    rising_field,
+)
 from mattebox_backend.methods.st_modulator import layout_attention
 from mattebox_backend.methods.videodirector import (
     begin_editing,
@@ -49,9 +55,11 @@ def custom(materials: Materials, p: CustomParameters) -> torch.Tensor:
         denoiser = materials.tuned(denoiser, materials.source_prompt, tuning)
     denoiser = under_condition(denoiser)
 
-    mask = None
+    mask = blended = None
     if "edit-mask" in chosen:
-        mask = EditMask(mask_shape(materials, p.boundary_smoothing, chosen["edit-mask"]))
+        shape = mask_shape(materials, p.boundary_smoothing, chosen["edit-mask"])
+        mask = EditMask(shape)
+        blended = blending_mask(mask, shape)
     steering = _attention(materials, words, chosen)  # what cannot be built is refused before the inversion
     field = _field(mask, chosen)
     if p.start == "noise":
@@ -72,9 +80,9 @@ def custom(materials: Materials, p: CustomParameters) -> torch.Tensor:
         weights = chosen["preconditioner"]
         controls.append(Preconditioner(mask, weights.weight_inside, weights.weight_outside))
     if "latent-blend" in chosen:
-        controls.append(LatentBlend(mask))
+        controls.append(LatentBlend(blended))
     if "invariant-region" in chosen:
-        controls.append(InvariantRegion(mask))
+        controls.append(InvariantRegion(blended))
     plan = SamplingPlan(Solver(p.solver), p.start_level)
     return materials.sample(denoiser, words, source, controls, plan, regions=regions)
 

@@ -75,8 +75,7 @@ def _region_aware(materials: Materials, words: TextLayout, p: RoiAwareParameters
         *guidance(materials, p, field if p.guidance_field else None),
         Preconditioner(mask, p.weight_inside, p.weight_outside),
     ]
-    # A mask with its own edge frees every cell that it touches; the composite has the finer edge.
-    blended = None if shape == MaskShape() else mask
+    blended = blending_mask(mask, shape)
     if p.outside == "inversion":
         controls.append(LatentBlend(blended))
     elif p.outside == "noise":
@@ -88,6 +87,13 @@ def mask_shape(materials: Materials, smoothing: float, p: RoiAwareParameters) ->
     """Eqs. 4.12 and 4.13; smoothing: in pixels of the clip."""
     evolution = MaskEvolution(p.mask_reach, p.mask_agreement, p.mask_conflict) if p.mask_reach else None
     return MaskShape(smoothing / materials.pixels_per_cell, evolution)
+
+
+def blending_mask(mask: EditMask, shape: MaskShape) -> EditMask | None:
+    """What the background is blended by. A mask with its own edge frees every cell that it touches (None):
+    the composite has the finer edge.
+    """
+    return None if shape == MaskShape() else mask
 
 
 def rising_field(mask: EditMask, p: RoiAwareParameters) -> GuidanceField:

@@ -134,6 +134,14 @@ def test_controls_are_part_of_what_an_edit_is(studio: Any) -> None:
     assert replace(edit, controls=weaker).content_hash() != replace(edit, controls=stronger).content_hash()
 
 
+def test_a_mask_with_its_own_edge_changes_nothing_of_the_blend(studio: Any) -> None:
+    plain, _ = studio.render(controls=chosen("latent-blend"))
+    masked = (ControlChoice("edit-mask", {}), ControlChoice("latent-blend", {}))
+    assert np.array_equal(studio.render(controls=masked)[0], plain)
+    softened, _ = studio.render(controls=masked, params={"steps": 3, "boundary_smoothing": 8.0})
+    assert not np.array_equal(softened, plain)
+
+
 def test_a_mix_like_st_modulators_is_st_modulator(studio: Any) -> None:
     """The recipe and the list build the same controls."""
     steering = STRONG["layout-attention"]
