@@ -30,12 +30,8 @@ class MapCapture:
     def listening(self) -> Iterator[None]:
         """Within the block, predictions are caught; what was caught before is forgotten."""
         self._blocks.clear()
-        for site in self._sites:
-            self._switchboard.listen(site, self)
-        try:
+        with self._switchboard.listening(self._sites, self):
             yield
-        finally:
-            self._switchboard.hush(self)
 
     def terms(self, call: AttentionCall) -> Sequence[AttentionMaps]:
         """Reads the maps, and leaves them as they are."""
@@ -89,12 +85,8 @@ class TimeCapture:
         """Within the block, predictions are caught; what was caught before is forgotten."""
         self._maps.clear()
         self._keys.clear()
-        for site in (*self._temporal, *self._spatial):
-            self._switchboard.listen(site, self)
-        try:
+        with self._switchboard.listening((*self._temporal, *self._spatial), self):
             yield
-        finally:
-            self._switchboard.hush(self)
 
     def terms(self, call: AttentionCall) -> Sequence[AttentionMaps | Projections]:
         """Reads, and leaves everything as it is."""

@@ -44,12 +44,8 @@ class RowFeatures:
     def listening(self) -> Iterator[None]:
         """Within the block, a prediction is caught; what was caught before is forgotten."""
         self._blocks.clear()
-        for site in self._sites:
-            self._switchboard.listen(site, self)
-        try:
+        with self._switchboard.listening(self._sites, self):
             yield
-        finally:
-            self._switchboard.hush(self)
 
     def terms(self, call: AttentionCall) -> Sequence[AttentionMaps]:
         """Reads the maps, and leaves them as they are."""

@@ -7,7 +7,8 @@ attention over one picture becomes attention over a whole clip.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -57,6 +58,16 @@ class Switchboard:
         for listeners in (*self._listeners.values(), self._coupling):
             while listener in listeners:
                 listeners.remove(listener)
+
+    @contextmanager
+    def listening(self, sites: Iterable[AttentionSite], listener: AttentionListener) -> Iterator[None]:
+        """Within the block, `listener` is asked at these sites."""
+        for site in sites:
+            self.listen(site, listener)
+        try:
+            yield
+        finally:
+            self.hush(listener)
 
     def terms(self, call: AttentionCall) -> list[Term]:
         """What all listeners of a site ask for, in the order in which they began to listen."""

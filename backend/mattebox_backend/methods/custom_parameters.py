@@ -13,6 +13,7 @@ from typing import Any
 from mattebox_backend.edit import ControlChoice
 from mattebox_backend.errors import InvalidEdit
 from mattebox_backend.methods.condition_parameters import ConditionParameters
+from mattebox_backend.methods.frame_parameters import frames_seen, window_frames, window_stride
 from mattebox_backend.methods.parameters import (
     Parameter,
     ParameterValue,
@@ -33,15 +34,9 @@ from mattebox_backend.methods.videodirector_parameters import VideoDirectorParam
 class CustomParameters(ConditionParameters):
     """What the whole run takes; each control has parameters of its own."""
 
-    frames_seen: str = choice(
-        "all", ("all", "own", "first and previous"), "The frames that a frame's self attention sees."
-    )
-    window_frames: int = integer(
-        0, 0, 1000, "Frames that are denoised together, in overlapping windows; 0 takes all.", "frames"
-    )
-    window_stride: int = integer(
-        0, 0, 1000, "Frames from one window to the next; 0 is half a window.", "frames"
-    )
+    frames_seen: str = frames_seen()
+    window_frames: int = window_frames()
+    window_stride: int = window_stride()
     solver: str = choice(
         "euler", ("euler", "heun"), "How a step follows the prediction: DDIM, or a method of second order."
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mattebox_backend.methods.condition_parameters import ConditionParameters
-from mattebox_backend.methods.parameters import choice, integer, number, switch
+from mattebox_backend.methods.frame_parameters import frames_seen, window_frames, window_stride
+from mattebox_backend.methods.parameters import integer, number, switch
 
 REFINEMENT_THRESHOLDS = ((-20.0, 0.05), (-3.09, 0.5), (-1.52, 0.8))
 """(log-SNR, threshold): the public code's steps 0, 10 and 20 of 50, as noise levels."""
@@ -36,11 +37,7 @@ class ReAtCoParameters(ConditionParameters):
         4, 1, 8, "The attention that is read: 4 stands for a quarter of the latents' side.", "", (1, 2, 4, 8)
     )
     checkpointing: bool = switch(True, "Keep little of an update's graph and compute the rest again.")
-    frames_seen: str = choice(
-        "all",
-        ("all", "own", "first and previous"),
-        "The frames that a frame's self attention sees; a tuned model was tuned on the first and previous.",
-    )
+    frames_seen: str = frames_seen()
     tuning_steps: int = integer(
         0,
         0,
@@ -49,9 +46,5 @@ class ReAtCoParameters(ConditionParameters):
         "steps",
     )
     tuning_rate: float = number(3e-5, 1e-7, 1e-2, "Learning rate of that training.")
-    window_frames: int = integer(
-        0, 0, 1000, "Frames that are denoised together, in overlapping windows; 0 takes all.", "frames"
-    )
-    window_stride: int = integer(
-        0, 0, 1000, "Frames from one window to the next; 0 is half a window.", "frames"
-    )
+    window_frames: int = window_frames()
+    window_stride: int = window_stride()

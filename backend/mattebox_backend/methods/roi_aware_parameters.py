@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mattebox_backend.methods.frame_parameters import frames_seen, window_frames, window_stride
 from mattebox_backend.methods.parameters import choice, integer, number, switch
 from mattebox_backend.methods.sampling_parameters import NEVER, SamplingParameters
 
@@ -103,14 +104,6 @@ class RoiAwareParameters(SamplingParameters):
         ("euler", "heun"),
         "How a step follows the prediction: DDIM, or a method of second order with two predictions a step.",
     )
-    frames_seen: str = choice(
-        "all",
-        ("all", "own", "first and previous"),
-        "The frames that a frame's self attention sees.",
-    )
-    window_frames: int = integer(
-        0, 0, 1000, "Frames that are denoised together, in overlapping windows; 0 takes all.", "frames"
-    )
-    window_stride: int = integer(
-        0, 0, 1000, "Frames from one window to the next; 0 is half a window.", "frames"
-    )
+    frames_seen: str = frames_seen()
+    window_frames: int = window_frames()
+    window_stride: int = window_stride()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mattebox_backend.methods.frame_parameters import window_frames, window_stride
 from mattebox_backend.methods.parameters import choice, integer, number, switch, text
 from mattebox_backend.methods.sampling_parameters import SamplingParameters
 
@@ -60,9 +61,5 @@ class VideoDirectorParameters(SamplingParameters):
         True, "Regions in union with the ellipses that fit them, for guidance and attention."
     )
     checkpointing: bool = switch(True, "Keep little of a gradient's graph and compute the rest again.")
-    window_frames: int = integer(
-        16, 0, 1000, "Frames that are denoised together, in overlapping windows; 0 takes all.", "frames"
-    )
-    window_stride: int = integer(
-        0, 0, 1000, "Frames from one window to the next; 0 is half a window.", "frames"
-    )
+    window_frames: int = window_frames(16)
+    window_stride: int = window_stride()
