@@ -23,6 +23,13 @@ from mattebox_backend.diffusion.denoiser import Denoiser
 from mattebox_backend.diffusion.pivots import Pivots
 from mattebox_backend.masks import RegionStack
 
+SCALE = 15_000.0
+"""What the authors' code multiplies the terms by beside η and ζ (20,000 and 10,000 in the two blocks): they are
+means, so that their gradient, spread over all latents, would move nothing.
+"""
+_SCALED_AT = 64 * 64
+"""Latents per frame that those numbers are for (512²): with fewer, each moves a mean more."""
+
 
 @dataclass(frozen=True, slots=True)
 class GuidanceWeights:
@@ -135,7 +142,8 @@ class DecoupledGuidance:
                     )
                     for site in self._spatial
                 ]
-                loss = _mean(in_time, leaf) + _mean(in_look, leaf)
+                scale = SCALE * latents[0, 0].numel() / _SCALED_AT
+                loss = scale * (_mean(in_time, leaf) + _mean(in_look, leaf))
                 # Listeners must stay until the gradient is there: checkpointing asks them again.
                 # Where no part has a token, or no site is over time, the loss is a constant.
                 gradient = torch.zeros_like(latents)

@@ -10,8 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from mattebox_backend.attention import Reach, SiteKind
+from mattebox_backend.attention.capture import TimeCapture
 from mattebox_backend.backbones.inflated import inflate
 from mattebox_backend.controls.decoupled_guidance import (
+    SCALE,
     DecoupledGuidance,
     GuidanceWeights,
     appearance_term,
@@ -139,7 +141,46 @@ def test_all_four_terms_of_one_pass_are_the_sum_of_each_alone(inflated: Any) -> 
     assert all(gradient.abs().max() > 0 for gradient in alone)
     together = guidance_of(inflated, GuidanceWeights(0.5, 0.4, 0.3, 0.2))(latents, reference, step)[1]
     expected = 0.5 * alone[0] + 0.4 * alone[1] + 0.3 * alone[2] + 0.2 * alone[3]
-    torch.testing.assert_close(together, expected, atol=1e-8, rtol=1e-4)
+    torch.testing.assert_close(together, expected, atol=1e-6, rtol=1e-4)
+
+
+def test_the_guidance_is_the_slope_of_the_scaled_means(inflated: Any) -> None:
+    latents, reference, step = latents_of(3, 1), latents_of(3, 2), step_of(inflated)
+    weights = GuidanceWeights(0.6, 0.3, 0.4, 0.2)
+    gradient = guidance_of(inflated, weights)(latents, reference, step)[1]
+    text = inflated.embed("a red circle").states.unsqueeze(0)
+    sites = middle_of_decoder(inflated.attention_sites())
+    over_time = [site for site in sites if site.kind is SiteKind.TEMPORAL]
+    in_space = [site for site in sites if site.kind is SiteKind.SELF]
+    regions = regions_of(3)
+
+    def seen(at: torch.Tensor) -> tuple[dict[str, Any], dict[str, Any]]:
+        capture = TimeCapture(inflated.switchboard, tuple(over_time), tuple(in_space), "source")
+        with capture.listening(), torch.no_grad():
+            inflated.predict(at.unsqueeze(0), step.timestep, text, ["source"], reach=Reach.OWN)
+            return capture.maps(), capture.keys()
+
+    held_maps, held_keys = seen(reference)
+
+    def loss(at: torch.Tensor) -> float:
+        maps, keys = seen(at)
+        inside = {site.name: regions.owners(*site.grid(8, 6)).reshape(3, -1) > 0 for site in sites}
+        time_terms = [
+            reference_temporal(maps[n].double().numpy(), held_maps[n].double().numpy(), inside[n], (0.6, 0.3))
+            for n in maps
+        ]
+        look_terms = [
+            reference_appearance(
+                keys[n].double().numpy(), held_keys[n].double().numpy(), inside[n], (0.4, 0.2)
+            )
+            for n in keys
+        ]
+        means = sum(time_terms) / len(time_terms) + sum(look_terms) / len(look_terms)
+        return SCALE * (8 * 6) / (64 * 64) * means
+
+    along = gradient / gradient.norm()
+    slope = (loss(latents + 0.02 * along) - loss(latents - 0.02 * along)) / 0.04
+    assert slope == pytest.approx(float(gradient.norm()), rel=0.03)
 
 
 def test_two_passes_serve_all_terms_and_none_is_wasted_without_guidance(
