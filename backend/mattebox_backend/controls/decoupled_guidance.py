@@ -24,7 +24,7 @@ from mattebox_backend.diffusion.pivots import Pivots
 from mattebox_backend.masks import RegionStack
 
 SCALE = 15_000.0
-"""What the authors' code multiplies the terms by beside η and ζ (20,000 and 10,000 in the two blocks): they are
+"""What the authors' code multiplies the terms by beside η and ζ (20,000 and 10,000 in two blocks): they are
 means, so that their gradient, spread over all latents, would move nothing.
 """
 _SCALED_AT = 64 * 64
