@@ -14,7 +14,7 @@ from rich.table import Table
 
 from mattebox_backend.pocket.checkpoint import write_atomically
 from mattebox_backend.pocket.config import load_config, shipped_config
-from mattebox_backend.pocket.controlnet.config import load_config as load_controlnet_config
+from mattebox_backend.pocket.controlnet.config import load_controlnet_config
 from mattebox_backend.pocket.controlnet.run import train_pocket_controlnet
 from mattebox_backend.pocket.errors import PocketError
 from mattebox_backend.pocket.measure import measure
@@ -73,15 +73,15 @@ def pocket_roi(
 ) -> None:
     """Train pocket-roi, a denoiser that is told the mask, from pocket-sd; measure it and write it."""
     from mattebox_backend.models.registry import shipped_folder
-    from mattebox_backend.pocket.roi_config import load_roi_config, shipped_roi_config
-    from mattebox_backend.pocket.roi_run import make_pocket_roi
+    from mattebox_backend.pocket.roi.config import load_roi_config
+    from mattebox_backend.pocket.roi.run import train_pocket_roi
 
     torch.set_num_threads(threads)
     try:
         settings = load_roi_config(config)
-        text = shipped_roi_config() if config is None else config.read_text(encoding="utf-8")
+        text = shipped_config("pocket-roi") if config is None else config.read_text(encoding="utf-8")
         grown_from = base or shipped_folder() / "pocket-sd"
-        _show(make_pocket_roi(settings, text, grown_from, work, export, pairs, interim))
+        _show(train_pocket_roi(settings, text, grown_from, work, export, pairs, interim))
     except PocketError as error:
         _fail(error)
 
@@ -107,7 +107,8 @@ def pocket_controlnet(
 
     torch.set_num_threads(threads)
     try:
-        settings, text = load_controlnet_config(config)
+        settings = load_controlnet_config(config)
+        text = shipped_config("pocket-controlnet") if config is None else config.read_text(encoding="utf-8")
         folder = base or shipped_folder() / "pocket-sd"
         _show(train_pocket_controlnet(settings, text, folder, work, export, scenes))
     except PocketError as error:

@@ -1,25 +1,18 @@
-"""`pocket-roi` in the making: its network, grown from pocket-sd's, and its folder."""
+"""`pocket-roi` in the making: its network, grown from pocket-sd's."""
 
 from __future__ import annotations
 
 import copy
-import json
-import os
-import shutil
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
-from safetensors.torch import save
 
 from mattebox_backend.attention import AttentionSite, Switchboard
 from mattebox_backend.attention.switchboard import SiteProcessor
-from mattebox_backend.backbones.region_diffusion import WEIGHTS, folder_config
 from mattebox_backend.backbones.region_network import RegionDesign, RegionNetwork
 from mattebox_backend.backbones.stable_diffusion import find_sites
-from mattebox_backend.pocket.checkpoint import write_atomically
 
 
 def grow(base: Any, design: RegionDesign) -> RegionNetwork:
@@ -56,40 +49,6 @@ def connect(network: RegionNetwork) -> tuple[AttentionSite, ...]:
     for site in network.listens_at(sites):
         switchboard.listen(site, network)
     return sites
-
-
-def export_pocket_roi(folder: Path, network: RegionNetwork, base: str, notes: Mapping[str, str]) -> None:
-    """Write `folder` in half precision, whole or not at all; one that stood there before is replaced.
-
-    base: the name of the model that lends the rest. notes: files by name; a `mattebox.json` among them is
-    told the base.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = folder.with_name(f".{folder.name}.{os.getpid()}.new")
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    unet = UNet2DConditionModel.from_config(dict(network.unet.config))
-    unet.load_state_dict(network.unet.state_dict())
-    try:
-        unet.to(torch.float16).save_pretrained(fresh / "unet", safe_serialization=True)
-        learnt = {name: value.half().contiguous() for name, value in network.learnt().items()}
-        write_atomically(fresh / "region" / WEIGHTS, save(learnt))
-        index = {"_class_name": "RegionDiffusionPipeline"}
-        methods = json.loads(notes.get("mattebox.json", '{"version": 1, "methods": {}}'))
-        for name, content in (
-            ("config.json", folder_config(network.design)),
-            ("model_index.json", index),
-            ("mattebox.json", {**methods, "base": base}),
-        ):
-            (fresh / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        for name, text in notes.items():
-            if name != "mattebox.json":
-                (fresh / name).write_text(text, encoding="utf-8")
-        if folder.exists():
-            folder.replace(old)
-        fresh.replace(folder)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def with_weights(network: RegionNetwork, weights: Mapping[str, torch.Tensor]) -> RegionNetwork:

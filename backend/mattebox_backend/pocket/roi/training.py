@@ -19,10 +19,10 @@ from mattebox_backend.pocket.denoiser import build_scheduler, draw_noise
 from mattebox_backend.pocket.model import PocketSd
 from mattebox_backend.pocket.optimizer import Muon
 from mattebox_backend.pocket.progress import RunLog
-from mattebox_backend.pocket.roi_config import PocketRoiConfig
-from mattebox_backend.pocket.roi_dataset import PairSet
-from mattebox_backend.pocket.roi_losses import Target, losses
-from mattebox_backend.pocket.roi_network import connect, grow, with_weights
+from mattebox_backend.pocket.roi.config import PocketRoiConfig
+from mattebox_backend.pocket.roi.dataset import PairSet
+from mattebox_backend.pocket.roi.losses import Target, losses
+from mattebox_backend.pocket.roi.network import connect, grow, with_weights
 from mattebox_backend.pocket.seeds import step_generator
 from mattebox_backend.pocket.text import token_ids
 
@@ -42,7 +42,7 @@ class Batch:
     condition: RegionCondition
 
 
-def train_pocket_roi(
+def train_roi(
     config: PocketRoiConfig,
     base: PocketSd,
     base_identity: str,
