@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -324,6 +325,20 @@ def test_a_broken_off_training_ends_with_the_weights_of_an_unbroken_one(
     assert not torch.equal(grown.unet.conv_in.weight, whole.unet.conv_in.weight)
     with pytest.raises(UnusableCheckpoint, match="another configuration"):
         train_roi(config, base, "another base", data, tmp_path / "whole")
+
+
+def test_every_term_of_the_loss_is_reported_and_their_sum_is_trained_on(
+    base: PocketSd, config: PocketRoiConfig, tmp_path: Path
+) -> None:
+    data = encode_pairs(base, [sample_pair(seed, 32) for seed in range(6)])
+    one = config.model_copy(update={"training": config.training.model_copy(update={"steps": 1})})
+    whole = train_roi(one, base, "base", data, tmp_path / "whole")
+    (told,) = map(json.loads, (tmp_path / "whole" / "progress.jsonl").read_text().splitlines())
+    assert all(told[name] > 0 for name in ("denoise", "edit", "preserve", "temporal"))
+    for name in ("edit", "preserve", "temporal"):
+        losses_ = config.losses.model_copy(update={name: 0.0})
+        without = train_roi(one.model_copy(update={"losses": losses_}), base, "base", data, tmp_path / name)
+        assert not _equal(whole, without), name
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -51,9 +50,7 @@ def connect(network: RegionNetwork) -> tuple[AttentionSite, ...]:
     return sites
 
 
-def with_weights(network: RegionNetwork, weights: Mapping[str, torch.Tensor]) -> RegionNetwork:
-    """A network of the same design with other weights, by the names of its parameters."""
+def untrained_copy(network: RegionNetwork) -> RegionNetwork:
+    """A network of the same design with weights of its own, connected to nothing."""
     unet = UNet2DConditionModel.from_config(copy.deepcopy(dict(network.unet.config)))
-    made = RegionNetwork(unet, network.design, find_sites(unet))
-    made.load_state_dict(dict(weights))
-    return made.eval().requires_grad_(False)
+    return RegionNetwork(unet, network.design, find_sites(unet))

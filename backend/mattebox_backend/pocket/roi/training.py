@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,20 +13,22 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mattebox_backend.attention import CallLayout, Reach
 from mattebox_backend.backbones.region_network import RegionCondition, RegionDesign, RegionNetwork
-from mattebox_backend.pocket.checkpoint import fingerprint, read_checkpoint, write_checkpoint
-from mattebox_backend.pocket.denoiser import build_scheduler, draw_noise
+from mattebox_backend.pocket.checkpoint import fingerprint
+from mattebox_backend.pocket.denoiser import LEVELS, add_noise, draw_noise, kept_signal, stratified_levels
 from mattebox_backend.pocket.model import PocketSd
-from mattebox_backend.pocket.optimizer import Muon
+from mattebox_backend.pocket.optimizer import build_optimizers
 from mattebox_backend.pocket.progress import RunLog
 from mattebox_backend.pocket.roi.config import PocketRoiConfig
 from mattebox_backend.pocket.roi.dataset import PairSet
 from mattebox_backend.pocket.roi.losses import Target, losses
-from mattebox_backend.pocket.roi.network import connect, grow, with_weights
+from mattebox_backend.pocket.roi.network import connect, grow, untrained_copy
 from mattebox_backend.pocket.seeds import step_generator
 from mattebox_backend.pocket.text import token_ids
+from mattebox_backend.pocket.training import Stretch, put_average
 
-REPORT_EVERY = 25
+_NAME = "roi"
 _STAGE = 5
+"""The number of this training among those that draw from a seed."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,70 +55,36 @@ def train_roi(
 
     The text encoder and the autoencoder stay as they are. base_identity: of the weights that it grows from; a
     checkpoint that grew from others is refused. `on_checkpoint` gets the step and the averaged network.
+    Between two runs the number of steps may change; everything else must stay.
     """
     settings = config.training
     torch.manual_seed(config.seed)
-    network = grow(base.models.unet, RegionDesign(**config.design.model_dump()))
+    network = grow(base.models.unet, RegionDesign(**config.design.model_dump())).train()
     connect(network)
+    shape = config.model_dump(exclude={"checkpoint_every": True, "training": {"steps"}})
+    stretch = Stretch(
+        work / "roi.safetensors",
+        fingerprint(_NAME, base_identity, shape),
+        {_NAME: network},
+        _optimizers(network, config),
+        settings.steps,
+        settings.learning_rate,
+        settings.warmup,
+        settings.ema,
+        config.checkpoint_every,
+    )
+
+    def tell(step: int, average: dict[str, Tensor]) -> None:
+        if on_checkpoint is not None:
+            on_checkpoint(step, _averaged(network, average))
+
     features = FeatureTap(network.unet.mid_block)
-    modules: dict[str, nn.Module] = {"network": network}
-    optimizers = _optimizers(network, config)
-    average = {name: value.detach().clone() for name, value in network.state_dict().items()}
-    mark = fingerprint("roi", base_identity, config.model_dump(exclude={"checkpoint_every"}))
-    checkpoint = work / "roi.safetensors"
-    start = read_checkpoint(checkpoint, mark, modules, optimizers, average)
-    if start == settings.steps:
-        return with_weights(network, average)
-    empty = token_ids(base.tokenizer, [""])[0]
-    signal = build_scheduler().alphas_cumprod
-    log = RunLog(work / "progress.jsonl", "roi", settings.steps)
-    seen: list[dict[str, float]] = []
-    network.train()
-    for step in range(start, settings.steps):
-        rng = np.random.default_rng((config.seed, _STAGE, step))
-        generator = step_generator(config.seed, _STAGE, step)
-        batch = draw_batch(data, config, empty, rng)
-        size, frames = batch.edited.shape[:2]
-        levels = _stratified(size, len(signal), generator)
-        noise = draw_noise(
-            (size * frames, *batch.edited.shape[2:]), settings.offset_noise, generator
-        ).view_as(batch.edited)
-        kept = signal[levels]
-        share = kept.view(-1, 1, 1, 1, 1)
-        noisy = share.sqrt() * batch.edited + (1 - share).sqrt() * noise
-        with torch.no_grad():
-            text = base.models.text_encoder(batch.tokens).last_hidden_state
-        layout = CallLayout(
-            tuple(map(str, range(size))), range(frames), (noisy.shape[-2], noisy.shape[-1]), Reach.OWN
-        )
-        # On a CPU the fused kernel's backward pass costs more than explicit maps of so few tokens.
-        with (
-            torch.autocast("cpu", torch.bfloat16) if settings.bfloat16 else nullcontext(),
-            sdpa_kernel(SDPBackend.MATH),
-        ):
-            predicted = network(noisy, levels.repeat_interleave(frames), text, batch.condition, layout)
-        target = Target(noisy, noise, batch.edited, batch.source, batch.condition.mask, kept)
-        terms = losses(predicted.float(), features.taken(size).float(), target, config.losses)
-        loss = torch.stack(list(terms.values())).sum()
-        torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        rate = settings.learning_rate * _rate(step, settings.warmup, settings.steps)
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        _update(average, network, min(settings.ema, (1 + step) / (10 + step)))
-        seen.append({name: term.item() for name, term in terms.items()})
-        if (step + 1) % REPORT_EVERY == 0 or step == start:
-            log.report(step + 1, **{name: float(np.mean([s[name] for s in seen])) for name in seen[0]})
-            seen.clear()
-        if (step + 1) % config.checkpoint_every == 0 or step + 1 == settings.steps:
-            write_checkpoint(checkpoint, step + 1, mark, modules, optimizers, average)
-            if on_checkpoint is not None:
-                on_checkpoint(step + 1, with_weights(network, average))
-    features.remove()
-    return with_weights(network, average)
+    loss = _Loss(config, base, data, network, features)
+    try:
+        average = stretch.run(loss.of_step, RunLog(work / "progress.jsonl", _NAME, settings.steps), 0, tell)
+    finally:
+        features.remove()
+    return _averaged(network, average)
 
 
 class FeatureTap:
@@ -137,6 +104,39 @@ class FeatureTap:
 
     def _keep(self, _: nn.Module, __: object, output: Tensor) -> None:
         self._features = output
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Loss:
+    config: PocketRoiConfig
+    base: PocketSd
+    data: PairSet
+    network: RegionNetwork
+    features: FeatureTap
+
+    def of_step(self, step: int) -> dict[str, Tensor]:
+        config, settings = self.config, self.config.training
+        generator = step_generator(config.seed, _STAGE, step)
+        empty = token_ids(self.base.tokenizer, [""])[0]
+        batch = draw_batch(self.data, config, empty, np.random.default_rng((config.seed, _STAGE, step)))
+        size, frames = batch.edited.shape[:2]
+        levels = stratified_levels(size, LEVELS, generator)
+        flat = batch.edited.flatten(0, 1)
+        noise = draw_noise(flat.shape, settings.offset_noise, generator).view_as(batch.edited)
+        noisy = add_noise(batch.edited, noise, levels)
+        with torch.no_grad():
+            text = self.base.models.text_encoder(batch.tokens).last_hidden_state
+        cells = (noisy.shape[-2], noisy.shape[-1])
+        layout = CallLayout(tuple(map(str, range(size))), range(frames), cells, Reach.OWN)
+        # On a CPU the fused kernel's backward pass costs more than explicit maps of so few tokens.
+        with (
+            torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16),
+            sdpa_kernel(SDPBackend.MATH),
+        ):
+            predicted = self.network(noisy, levels.repeat_interleave(frames), text, batch.condition, layout)
+        mask, kept = batch.condition.mask, kept_signal(levels)
+        target = Target(noisy, noise, batch.edited, batch.source, mask, kept)
+        return losses(predicted.float(), self.features.taken(size).float(), target, config.losses)
 
 
 def draw_batch(data: PairSet, config: PocketRoiConfig, empty: Tensor, rng: np.random.Generator) -> Batch:
@@ -167,31 +167,16 @@ def _optimizers(network: RegionNetwork, config: PocketRoiConfig) -> list[torch.o
     """Muon for the matrices inside the UNet, AdamW for its ends, for vectors, and for what is learnt beside
     it.
     """
-    rate = config.training.learning_rate
     matrices: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
         ends = ("unet.conv_in", "unet.conv_out", "unet.time_embedding")
         inner = name.startswith("unet.") and not name.startswith(ends)
         (matrices if inner and parameter.ndim >= 2 else others).append(parameter)
-    return [
-        Muon(matrices, rate),
-        torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.99), weight_decay=config.losses.decay, fused=True),
-    ]
+    return build_optimizers("muon", matrices, others, config.training.learning_rate, config.losses.decay)
 
 
-def _stratified(batch: int, levels: int, generator: torch.Generator) -> Tensor:
-    """One noise level out of each of `batch` equally likely parts of the schedule."""
-    place = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch
-    return (place * levels).long().clamp(max=levels - 1)
-
-
-def _rate(step: int, warmup: int, steps: int) -> float:
-    return min(1.0, (step + 1) / max(1, warmup)) * max(0.0, 1 - step / steps)
-
-
-@torch.no_grad()
-def _update(average: dict[str, Tensor], network: RegionNetwork, decay: float) -> None:
-    current = network.state_dict()
-    names = list(average)
-    torch._foreach_lerp_([average[n] for n in names], [current[n] for n in names], 1 - decay)
+def _averaged(network: RegionNetwork, average: dict[str, Tensor]) -> RegionNetwork:
+    copied = untrained_copy(network)
+    put_average(average, _NAME, copied)
+    return copied
