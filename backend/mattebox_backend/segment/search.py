@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mattebox_backend.attention import AttentionSite, Reach, SiteKind
 from mattebox_backend.attention.rows import RowFeatures
-from mattebox_backend.backbones.protocol import Backbone, WorkingSize
+from mattebox_backend.backbones.protocol import Backbone, WorkingSize, check_frames
 from mattebox_backend.device import Device
 from mattebox_backend.diffusion.control import SOURCE_BRANCH
 from mattebox_backend.diffusion.denoiser import Denoiser
@@ -29,6 +29,7 @@ is not (a quarter of Stable Diffusion's way; Tang et al., DIFT, read theirs at 0
 """
 _STEPS = 50
 _FEWEST_TOKENS = 16
+_SHORTER = "choose a shorter --range, of at most {limit} frames"
 
 Progress = Callable[[Stage, int, int], None]
 
@@ -43,6 +44,7 @@ def search(
         request.check(info)
         progress(Stage.LOAD, 0, 1)
         backbone = models.load(request.backbone, device)
+        check_frames(backbone, request.stop - request.start, _SHORTER)
         text = backbone.embed(request.prompt).states
         size = backbone.working_size(info.width, info.height)
         sites = _sites(backbone, size, request.reduction)
