@@ -34,7 +34,7 @@ from mattebox_backend.diffusion.pivotal import Conditional, PivotalPlan, find_pi
 from mattebox_backend.diffusion.pivots import Pivots, PivotStore
 from mattebox_backend.diffusion.sampler import sample
 from mattebox_backend.diffusion.trajectory import Trajectory, TrajectoryKey, TrajectoryStore
-from mattebox_backend.diffusion.tuning import TunedWeights, TuningPlan, tune
+from mattebox_backend.diffusion.tuning import TunedWeights, TuningCheckpoint, TuningPlan, tune
 from mattebox_backend.edit import ControlChoice, Edit
 from mattebox_backend.errors import InvalidEdit
 from mattebox_backend.masks import RegionStack
@@ -156,6 +156,7 @@ class RenderJob:
         if weights is None:
             latents = self._encode(Stage.TUNE)
             text = backbone.embed(prompt).states
+            checkpoint = TuningCheckpoint(self.paths.checkpoint / "tuning.safetensors", digest)
             with self.clock.running(Stage.TUNE):
                 weights = tune(
                     inflated,
@@ -163,8 +164,10 @@ class RenderJob:
                     text,
                     plan,
                     lambda step, of: self.monitor.progress(Stage.TUNE, step, of),
+                    checkpoint,
                 )
                 store.add(weights)
+                checkpoint.remove()
         else:
             self.monitor.log("The model that was tuned on this clip is taken from the cache.")
             self.monitor.progress(Stage.TUNE, plan.steps, plan.steps)
