@@ -187,7 +187,8 @@ def region_model(tiny_model: Path, _loaded: Backbone) -> Path:
     import torch
     from mattebox_backend.backbones.region_network import RegionDesign
     from mattebox_backend.backbones.stable_diffusion import StableDiffusion
-    from mattebox_backend.pocket.roi_network import export_pocket_roi, grow
+    from mattebox_backend.pocket.roi.export import export_pocket_roi
+    from mattebox_backend.pocket.roi.network import grow
 
     base = _loaded
     assert isinstance(base, StableDiffusion)

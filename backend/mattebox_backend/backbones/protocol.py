@@ -118,11 +118,16 @@ class Backbone(Protocol):
         ...
 
 
-def check_frames(backbone: Backbone, frames: int) -> None:
-    """Raise `InvalidEdit` where a backbone does not take so many frames at once."""
+_WINDOWS = "denoise the clip in overlapping windows (window_frames) of at most {limit}, or edit fewer"
+
+
+def check_frames(backbone: Backbone, frames: int, remedy: str = _WINDOWS) -> None:
+    """Raise `InvalidEdit` where a backbone does not take so many frames at once. remedy: what to do about it,
+    with a place for the limit.
+    """
     limit = backbone.frame_limit
     if limit is not None and frames > limit:
         raise InvalidEdit(
             f"{backbone.name} knows the motion of at most {limit} frames at once and is given {frames}; "
-            f"denoise the clip in overlapping windows (window_frames) of at most {limit}, or edit fewer."
+            f"{remedy.format(limit=limit)}."
         )

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
+from mattebox_backend.bench.running import ABLATIONS
 from mattebox_backend.bench.tasks import Level
 from mattebox_backend.methods.parameters import ParameterValue
-from mattebox_backend.methods.sampling_parameters import NEVER
 
 Params = Mapping[str, ParameterValue]
 
@@ -65,9 +65,9 @@ _ST_MODULATOR = Experiment(
     level=Level.INSTANCE,
     tasks=20,
     variants={
-        "baseline": {"cross": False, "self_modulation": False, "source_window": NEVER},
-        "+ cross": {"self_modulation": False},
-        "+ cross + self": {},
+        "baseline": ABLATIONS["st-modulator"]["blend"],
+        "+ cross": ABLATIONS["st-modulator"]["cross"],
+        "+ cross + self": ABLATIONS["st-modulator"]["cross+self"],
     },
     orderings=(
         Ordering("accuracy", ("baseline", "+ cross", "+ cross + self")),
@@ -168,8 +168,8 @@ _REGION_AWARE = Experiment(
     level=Level.CLASS,
     tasks=20,
     variants={
-        "edit and blend": {"integrated": False},
-        "region-aware": {},
+        "edit and blend": ABLATIONS["roi-aware"]["global edit, then blend"],
+        "region-aware": ABLATIONS["roi-aware"]["region-aware"],
         "+ routing": {"routing": 2.0},
         "+ routing, bias": {"routing": 2.0, "self_inside": 1.0, "self_outwards": -1.0, "self_inwards": -1.0},
         "+ boundary smoothing": {"routing": 2.0, "boundary_smoothing": 6.0},

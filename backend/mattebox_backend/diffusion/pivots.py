@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from mattebox_backend.device import Device
+from mattebox_backend.diffusion.entries import new_entry
 
 _ARRAYS = ("latents", "embeddings", "guidance")
 
@@ -103,19 +103,10 @@ class PivotStore:
 
     def add(self, digest: str, finished: Path, steps: int) -> Pivots:
         """Move a folder with finished arrays into the store and give them back from there."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        entry = self.folder / digest
-        draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=self.folder))
-        try:
+        with new_entry(self.folder, digest) as draft:
             for name in _ARRAYS:
                 shutil.move(finished / f"{name}.npy", draft / f"{name}.npy")
-            try:
-                draft.replace(entry)
-            except OSError:
-                if not entry.is_dir():  # otherwise another render was faster, with the same content
-                    raise
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+        entry = self.folder / digest
         pivots = Pivots.open(entry, steps)
         if pivots is None:
             raise OSError(f"The pivots in {entry} were lost while they were put there.")

@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from mattebox_backend.device import Device
+from mattebox_backend.diffusion.entries import new_entry
 
 _LATENTS, _META = "latents.npy", "meta.json"
 
@@ -89,20 +89,8 @@ class TrajectoryStore:
 
     def add(self, key: TrajectoryKey, latents_file: Path) -> Trajectory:
         """Move a finished latents file into the store and give it back from there."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        entry = self._folder / key.digest()
-        draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=self._folder))
-        try:
+        digest = key.digest()
+        with new_entry(self._folder, digest) as draft:
             shutil.move(latents_file, draft / _LATENTS)
             (draft / _META).write_text(json.dumps(asdict(key), indent=1), "utf-8")
-            for name in (_LATENTS, _META):
-                with (draft / name).open("rb+") as stream:
-                    os.fsync(stream.fileno())
-            try:
-                draft.replace(entry)
-            except OSError:
-                if not entry.is_dir():  # otherwise another render was faster, with the same content
-                    raise
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-        return Trajectory(np.load(entry / _LATENTS, mmap_mode="r", allow_pickle=False))
+        return Trajectory(np.load(self._folder / digest / _LATENTS, mmap_mode="r", allow_pickle=False))

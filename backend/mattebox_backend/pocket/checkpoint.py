@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from mattebox_backend.diffusion.optimizer_state import optimizer_tensors, restore_optimizer
 from mattebox_backend.pocket.errors import UnusableCheckpoint
 
 
@@ -39,9 +40,8 @@ def write_checkpoint(
     for name, module in modules.items():
         tensors |= {f"module.{name}.{key}": value for key, value in module.state_dict().items()}
     for place, optimizer in enumerate(optimizers):
-        for index, state in optimizer.state_dict()["state"].items():
-            prefix = f"optimizer.{place}.{index}"
-            tensors |= {f"{prefix}.{key}": torch.as_tensor(value) for key, value in state.items()}
+        state = optimizer_tensors(optimizer)
+        tensors |= {f"optimizer.{place}.{key}": value for key, value in state.items()}
     tensors |= {f"average.{key}": value for key, value in (average or {}).items()}
     metadata = {"step": str(step), "fingerprint": fingerprint}
     write_atomically(
@@ -65,12 +65,7 @@ def read_checkpoint(
     for name, module in modules.items():
         module.load_state_dict(_under(tensors, f"module.{name}."))
     for place, optimizer in enumerate(optimizers):
-        groups = optimizer.state_dict()["param_groups"]
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in _under(tensors, f"optimizer.{place}.").items():
-            index, field = key.split(".", 1)
-            state.setdefault(int(index), {})[field] = value
-        optimizer.load_state_dict({"state": state, "param_groups": groups})
+        restore_optimizer(optimizer, _under(tensors, f"optimizer.{place}."))
     if average is not None:
         average.update(_under(tensors, "average."))
     return int(metadata["step"])

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from mattebox_backend.pocket.checkpoint import write_atomically
 from mattebox_backend.pocket.config import load_config, shipped_config
-from mattebox_backend.pocket.controlnet.config import load_config as load_controlnet_config
+from mattebox_backend.pocket.controlnet.config import load_controlnet_config
 from mattebox_backend.pocket.controlnet.run import train_pocket_controlnet
 from mattebox_backend.pocket.errors import PocketError
 from mattebox_backend.pocket.measure import measure
@@ -25,6 +25,21 @@ from mattebox_backend.pocket.motion.measure import measure_motion
 from mattebox_backend.pocket.motion.run import load_base, train_pocket_motion
 from mattebox_backend.pocket.run import train_pocket_sd
 
+WorkFolder = Annotated[
+    Path, typer.Option(help="Folder for checkpoints, progress and samples; a second run goes on from there.")
+]
+ExportFolder = Annotated[Path, typer.Option(help="Model folder to write when training is done.")]
+BaseFolder = Annotated[
+    Path | None, typer.Option(help="Folder of the pocket-sd to start from; the one that ships by default.")
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option(help="TOML with the settings; the one that ships by default.")
+]
+InterimFolder = Annotated[Path | None, typer.Option(help="Model folder to rewrite at each checkpoint.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="File for the figures.")]
+Threads = Annotated[int, typer.Option(min=1, help="CPU threads.")]
+THREADS = min(8, os.cpu_count() or 1)
+
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Train and measure Mattebox's pocket models."
 )
@@ -32,17 +47,12 @@ app = typer.Typer(
 
 @app.command("pocket-sd")
 def pocket_sd(
-    work: Annotated[
-        Path,
-        typer.Option(help="Folder for checkpoints, progress and samples; a second run goes on from there."),
-    ],
-    export: Annotated[Path, typer.Option(help="Model folder to write when training is done.")],
-    config: Annotated[
-        Path | None, typer.Option(help="TOML with the settings; the one that ships by default.")
-    ] = None,
-    interim: Annotated[Path | None, typer.Option(help="Model folder to rewrite at each checkpoint.")] = None,
+    work: WorkFolder,
+    export: ExportFolder,
+    config: ConfigFile = None,
+    interim: InterimFolder = None,
     captions: Annotated[int, typer.Option(min=1, help="Unseen captions to measure on.")] = 200,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = min(8, os.cpu_count() or 1),
+    threads: Threads = THREADS,
 ) -> None:
     """Train pocket-sd: autoencoder, then text encoder and denoiser; measure it and write it."""
     torch.set_num_threads(threads)
@@ -56,58 +66,45 @@ def pocket_sd(
 
 @app.command("pocket-roi")
 def pocket_roi(
-    work: Annotated[
-        Path,
-        typer.Option(help="Folder for checkpoints and progress; a second run goes on from there."),
-    ],
-    export: Annotated[Path, typer.Option(help="Model folder to write when training is done.")],
-    base: Annotated[
-        Path | None, typer.Option(help="The pocket-sd that it grows from; the one that ships by default.")
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="TOML with the settings; the one that ships by default.")
-    ] = None,
-    interim: Annotated[Path | None, typer.Option(help="Model folder to rewrite at each checkpoint.")] = None,
+    work: WorkFolder,
+    export: ExportFolder,
+    base: BaseFolder = None,
+    config: ConfigFile = None,
+    interim: InterimFolder = None,
     pairs: Annotated[int, typer.Option(min=1, help="Unseen pairs to measure on.")] = 100,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = min(8, os.cpu_count() or 1),
+    threads: Threads = THREADS,
 ) -> None:
     """Train pocket-roi, a denoiser that is told the mask, from pocket-sd; measure it and write it."""
     from mattebox_backend.models.registry import shipped_folder
-    from mattebox_backend.pocket.roi_config import load_roi_config, shipped_roi_config
-    from mattebox_backend.pocket.roi_run import make_pocket_roi
+    from mattebox_backend.pocket.roi.config import load_roi_config
+    from mattebox_backend.pocket.roi.run import train_pocket_roi
 
     torch.set_num_threads(threads)
     try:
         settings = load_roi_config(config)
-        text = shipped_roi_config() if config is None else config.read_text(encoding="utf-8")
+        text = shipped_config("pocket-roi") if config is None else config.read_text(encoding="utf-8")
         grown_from = base or shipped_folder() / "pocket-sd"
-        _show(make_pocket_roi(settings, text, grown_from, work, export, pairs, interim))
+        _show(train_pocket_roi(settings, text, grown_from, work, export, pairs, interim))
     except PocketError as error:
         _fail(error)
 
 
 @app.command("pocket-controlnet")
 def pocket_controlnet(
-    work: Annotated[
-        Path,
-        typer.Option(help="Folder for checkpoints, progress and samples; a second run goes on from there."),
-    ],
-    export: Annotated[Path, typer.Option(help="Model folder to write when training is done.")],
-    base: Annotated[
-        Path | None, typer.Option(help="Folder of the pocket-sd to train for; the one that ships by default.")
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="TOML with the settings; the one that ships by default.")
-    ] = None,
+    work: WorkFolder,
+    export: ExportFolder,
+    base: BaseFolder = None,
+    config: ConfigFile = None,
     scenes: Annotated[int, typer.Option(min=1, help="Unseen scenes to measure on.")] = 200,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = min(8, os.cpu_count() or 1),
+    threads: Threads = THREADS,
 ) -> None:
     """Train pocket-controlnet, which makes pocket-sd draw along edges; measure it and write it."""
     from mattebox_backend.models.registry import shipped_folder
 
     torch.set_num_threads(threads)
     try:
-        settings, text = load_controlnet_config(config)
+        settings = load_controlnet_config(config)
+        text = shipped_config("pocket-controlnet") if config is None else config.read_text(encoding="utf-8")
         folder = base or shipped_folder() / "pocket-sd"
         _show(train_pocket_controlnet(settings, text, folder, work, export, scenes))
     except PocketError as error:
@@ -116,17 +113,12 @@ def pocket_controlnet(
 
 @app.command("pocket-motion")
 def pocket_motion(
-    work: Annotated[
-        Path,
-        typer.Option(help="Folder for checkpoints, progress and samples; a second run goes on from there."),
-    ],
-    export: Annotated[Path, typer.Option(help="Model folder to write when training is done.")],
-    config: Annotated[
-        Path | None, typer.Option(help="TOML with the settings; the one that ships by default.")
-    ] = None,
-    interim: Annotated[Path | None, typer.Option(help="Model folder to rewrite at each checkpoint.")] = None,
+    work: WorkFolder,
+    export: ExportFolder,
+    config: ConfigFile = None,
+    interim: InterimFolder = None,
     clips: Annotated[int, typer.Option(min=1, help="Unseen clips to measure on.")] = 40,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = min(8, os.cpu_count() or 1),
+    threads: Threads = THREADS,
 ) -> None:
     """Train pocket-motion: motion modules for a pocket model; measure them and write them."""
     torch.set_num_threads(threads)
@@ -143,8 +135,8 @@ def measure_motion_model(
     folder: Annotated[Path, typer.Argument(help="Model folder that mattebox-train pocket-motion wrote.")],
     base: Annotated[str, typer.Option(help="The model that it sets in motion.")] = "pocket-sd",
     clips: Annotated[int, typer.Option(min=1, help="Unseen clips to measure on.")] = 40,
-    json_file: Annotated[Path | None, typer.Option("--json", help="File for the figures.")] = None,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = min(8, os.cpu_count() or 1),
+    json_file: JsonFile = None,
+    threads: Threads = THREADS,
 ) -> None:
     """Measure motion modules: the noise that they predict, steadiness, colour and shape."""
     torch.set_num_threads(threads)
@@ -161,8 +153,8 @@ def measure_model(
     captions: Annotated[int, typer.Option(min=1, help="Unseen captions to measure on.")] = 200,
     steps: Annotated[int, typer.Option(min=1, help="Sampler steps.")] = 30,
     guidance: Annotated[float, typer.Option(help="Guidance scale.")] = 7.0,
-    json_file: Annotated[Path | None, typer.Option("--json", help="File for the figures.")] = None,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = min(8, os.cpu_count() or 1),
+    json_file: JsonFile = None,
+    threads: Threads = THREADS,
 ) -> None:
     """Measure a pocket model: colour, shape, number of objects, and the autoencoder."""
     torch.set_num_threads(threads)

@@ -111,9 +111,11 @@ def shipped_config(model: str = "pocket-sd") -> str:
     return (files("mattebox_backend.pocket") / f"{model}.toml").read_text(encoding="utf-8")
 
 
-def method_defaults() -> str:
-    """JSON that the model carries as ``mattebox.json``: each method's parameters that it does best with."""
-    return (files("mattebox_backend.pocket") / "pocket-sd.methods.json").read_text(encoding="utf-8")
+def method_defaults(model: str = "pocket-sd") -> str:
+    """JSON that a shipped model carries as ``mattebox.json``: each method's parameters that it does best
+    with.
+    """
+    return (files("mattebox_backend.pocket") / f"{model}.methods.json").read_text(encoding="utf-8")
 
 
 def load_config(path: Path | None = None) -> PocketSdConfig:

@@ -91,6 +91,11 @@ def min_snr_weight(kept: Tensor) -> Tensor:
     return ratio.clamp(max=SNR_LIMIT) / ratio
 
 
+def kept_signal(levels: Tensor) -> Tensor:
+    """ᾱ, the share of the signal's variance that is left at ``levels`` (N,) of the schedule: (N,) float32."""
+    return _signal()[levels]
+
+
 def add_noise(clean: Tensor, noise: Tensor, levels: Tensor) -> Tensor:
     """``clean`` (N, ...) and ``noise``, of one shape, mixed as the schedule has it at ``levels`` (N,)."""
     kept = _kept(levels, clean)
@@ -174,7 +179,7 @@ class _Training:
         log = RunLog(self.work / "progress.jsonl", "denoiser", settings.steps)
         stretch.run(self._loss, log, before, self._tell)
 
-    def _loss(self, step: int) -> Tensor:
+    def _loss(self, step: int) -> dict[str, Tensor]:
         config, settings = self.config, self.config.denoiser
         rng = np.random.default_rng((config.seed, 2, step))
         generator = step_generator(config.seed, 2, step)
@@ -185,7 +190,7 @@ class _Training:
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
             context = self.text_encoder(tokens).last_hidden_state
             predicted = self.unet(noisy, levels, context).sample
-        return noise_error(predicted, noise, levels)
+        return {"noise_error": noise_error(predicted, noise, levels)}
 
     def _tell(self, step: int, average: dict[str, Tensor]) -> None:
         if self.on_checkpoint is not None:
@@ -199,7 +204,7 @@ def _signal() -> Tensor:
 
 def _kept(levels: Tensor, like: Tensor) -> Tensor:
     """ᾱ of each level, to go with the batch of ``like``."""
-    return _signal()[levels].view(-1, *[1] * (like.ndim - 1))
+    return kept_signal(levels).view(-1, *[1] * (like.ndim - 1))
 
 
 def _fingerprint(config: PocketSdConfig, number: int) -> str:

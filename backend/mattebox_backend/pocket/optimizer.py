@@ -16,7 +16,8 @@ from torch import Tensor, nn
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 _ITERATIONS = 5
 _MOMENTUM = 0.95
-_DECAY = 0.01
+DECAY = 0.01
+"""Of weights, per step and learning rate."""
 
 
 class Muon(torch.optim.Optimizer):
@@ -27,8 +28,8 @@ class Muon(torch.optim.Optimizer):
     rate serves both.
     """
 
-    def __init__(self, matrices: Sequence[nn.Parameter], lr: float) -> None:
-        super().__init__(matrices, {"lr": lr})
+    def __init__(self, matrices: Sequence[nn.Parameter], lr: float, weight_decay: float = DECAY) -> None:
+        super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> Any:
@@ -46,17 +47,17 @@ class Muon(torch.optim.Optimizer):
                 rows, columns = sorted(parameter.flatten(1).shape)
                 alike[rows, columns].append(parameter)
             for parameters in alike.values():
-                self._move(parameters, group["lr"])
+                self._move(parameters, group["lr"], group["weight_decay"])
         return loss
 
-    def _move(self, parameters: list[nn.Parameter], lr: float) -> None:
+    def _move(self, parameters: list[nn.Parameter], lr: float, weight_decay: float) -> None:
         """Step parameters whose matrices have one shape, or its transpose, together."""
         wide = [_wide(self._direction(parameter)) for parameter in parameters]
         steps = orthogonalised(torch.stack(wide)) * (0.2 * wide[0].shape[1] ** 0.5)
         for parameter, step in zip(parameters, steps, strict=True):
             matrix = parameter.flatten(1)
             step = step if step.shape == matrix.shape else step.T
-            parameter.mul_(1 - lr * _DECAY).sub_(step.reshape(parameter.shape), alpha=lr)
+            parameter.mul_(1 - lr * weight_decay).sub_(step.reshape(parameter.shape), alpha=lr)
 
     def _direction(self, parameter: nn.Parameter) -> Tensor:
         """Nesterov's momentum of the gradients, as a matrix."""
@@ -72,15 +73,16 @@ def build_optimizers(
     matrices: Sequence[nn.Parameter],
     others: Sequence[nn.Parameter],
     rate: float,
+    weight_decay: float = DECAY,
 ) -> list[torch.optim.Optimizer]:
     """AdamW for all, or Muon for the matrices inside a network and AdamW for its ends and its vectors."""
     if kind == "muon":
-        return [Muon(matrices, rate), _adamw(others, rate)]
-    return [_adamw([*matrices, *others], rate)]
+        return [Muon(matrices, rate, weight_decay), _adamw(others, rate, weight_decay)]
+    return [_adamw([*matrices, *others], rate, weight_decay)]
 
 
-def _adamw(parameters: Sequence[nn.Parameter], rate: float) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+def _adamw(parameters: Sequence[nn.Parameter], rate: float, weight_decay: float) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.99), weight_decay=weight_decay, fused=True)
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:

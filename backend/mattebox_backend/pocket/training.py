@@ -36,7 +36,7 @@ class Stretch:
 
     def run(
         self,
-        loss: Callable[[int], Tensor],
+        loss: Callable[[int], Mapping[str, Tensor]],
         log: RunLog,
         before: int,
         on_checkpoint: Callable[[int, dict[str, Tensor]], None],
@@ -44,28 +44,30 @@ class Stretch:
         """The averaged weights, ``module.parameter`` by name, after training from the checkpoint, or from
         where the modules stand.
 
-        ``loss`` gets the number of the step, counted with the ``before`` steps of earlier stretches; so does
-        ``on_checkpoint``, with the averaged weights, each time a checkpoint has been written.
+        ``loss`` gets the number of the step, counted with the ``before`` steps of earlier stretches, and
+        gives the terms of the loss, scalars by the names they are reported under; their sum is trained on.
+        ``on_checkpoint`` gets that number, and the averaged weights, each time a checkpoint has been written.
         """
         parameters = [p for module in self.modules.values() for p in module.parameters()]
         average = _state(self.modules)
         start = read_checkpoint(self.file, self.fingerprint, self.modules, self.optimizers, average)
-        losses: list[float] = []
+        seen: list[dict[str, float]] = []
         for step in range(start, self.steps):
             rate = self.learning_rate * _rate(step, self.warmup, self.steps)
             for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
                 group["lr"] = rate
-            value = loss(before + step)
-            torch.autograd.backward(value)
+            terms = loss(before + step)
+            torch.autograd.backward(torch.stack(list(terms.values())).sum())
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             for optimizer in self.optimizers:
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
             _update(average, self.modules, min(self.ema, (1 + step) / (10 + step)))
-            losses.append(value.item())
+            seen.append({name: term.item() for name, term in terms.items()})
             if (step + 1) % REPORT_EVERY == 0 or step == start:
-                log.report(before + step + 1, noise_error=float(np.mean(losses)))
-                losses.clear()
+                means = {name: float(np.mean([one[name] for one in seen])) for name in terms}
+                log.report(before + step + 1, **means)
+                seen.clear()
             if (step + 1) % self.checkpoint_every == 0 or step + 1 == self.steps:
                 write_checkpoint(
                     self.file, step + 1, self.fingerprint, self.modules, self.optimizers, average

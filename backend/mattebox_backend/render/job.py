@@ -34,17 +34,17 @@ from mattebox_backend.diffusion.pivotal import Conditional, PivotalPlan, find_pi
 from mattebox_backend.diffusion.pivots import Pivots, PivotStore
 from mattebox_backend.diffusion.sampler import sample
 from mattebox_backend.diffusion.trajectory import Trajectory, TrajectoryKey, TrajectoryStore
-from mattebox_backend.diffusion.tuning import TunedWeights, TuningPlan, tune
+from mattebox_backend.diffusion.tuning import TunedWeights, TuningCheckpoint, TuningPlan, tune
 from mattebox_backend.edit import ControlChoice, Edit
 from mattebox_backend.errors import InvalidEdit
 from mattebox_backend.masks import RegionStack
+from mattebox_backend.render.encoding import encode_frames
 from mattebox_backend.render.stages import BackboneSource, RenderMonitor, RenderPaths, Stage, StageClock
 from mattebox_backend.render.view import View
 
 INSPECTION = "inspection"
 """The folder, in a job's checkpoint and in its take, of what an inspected run did."""
 
-_FRAMES_AT_ONCE = 8
 _PREVIEWS = 5
 _PREVIEW_SIDE = 256
 
@@ -156,6 +156,7 @@ class RenderJob:
         if weights is None:
             latents = self._encode(Stage.TUNE)
             text = backbone.embed(prompt).states
+            checkpoint = TuningCheckpoint(self.paths.checkpoint / "tuning.safetensors", digest)
             with self.clock.running(Stage.TUNE):
                 weights = tune(
                     inflated,
@@ -163,8 +164,10 @@ class RenderJob:
                     text,
                     plan,
                     lambda step, of: self.monitor.progress(Stage.TUNE, step, of),
+                    checkpoint,
                 )
                 store.add(weights)
+                checkpoint.remove()
         else:
             self.monitor.log("The model that was tuned on this clip is taken from the cache.")
             self.monitor.progress(Stage.TUNE, plan.steps, plan.steps)
@@ -283,19 +286,16 @@ class RenderJob:
         """The source's latents (F, C, h, w); the stage `before` which they are made begins when they are
         there.
         """
-        edit, clock, monitor = self.edit, self.clock, self.monitor
-        latents: list[torch.Tensor] = []
-        frames = self.reader.frames(edit.start, edit.stop)
-        for start in range(0, edit.frame_count, _FRAMES_AT_ONCE):
-            monitor.progress(Stage.ENCODE, start, edit.frame_count)
-            count = min(_FRAMES_AT_ONCE, edit.frame_count - start)
-            with clock.running(Stage.DECODE):
-                chunk = np.stack([self.view.take(next(frames)) for _ in range(count)])
-            with clock.running(Stage.ENCODE):
-                latents.append(self.backbone.encode(chunk))
-        monitor.progress(Stage.ENCODE, edit.frame_count, edit.frame_count)
-        monitor.progress(before, 0, 1)
-        return torch.cat(latents)
+        latents = encode_frames(
+            self.reader,
+            range(self.edit.start, self.edit.stop),
+            self.view,
+            self.backbone,
+            self.clock,
+            lambda done, of: self.monitor.progress(Stage.ENCODE, done, of),
+        )
+        self.monitor.progress(before, 0, 1)
+        return latents
 
     def _watch(self, step: Step, clean: torch.Tensor) -> None:
         preview = None

@@ -6,18 +6,19 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from mattebox_media import ClipReader, open_clip
+from mattebox_media import open_clip
 from numpy.typing import NDArray
 
 from mattebox_backend.attention import AttentionSite, Reach, SiteKind
 from mattebox_backend.attention.rows import RowFeatures
-from mattebox_backend.backbones.protocol import Backbone, WorkingSize
+from mattebox_backend.backbones.protocol import Backbone, WorkingSize, check_frames
 from mattebox_backend.device import Device
 from mattebox_backend.diffusion.control import SOURCE_BRANCH
 from mattebox_backend.diffusion.denoiser import Denoiser
 from mattebox_backend.diffusion.schedule import felt_log_snr
 from mattebox_backend.errors import InvalidEdit
-from mattebox_backend.render.stages import BackboneSource, Stage
+from mattebox_backend.render.encoding import encode_frames
+from mattebox_backend.render.stages import BackboneSource, Stage, StageClock
 from mattebox_backend.render.view import View
 from mattebox_backend.segment.clusters import cluster, label_masks
 from mattebox_backend.segment.proposals import Proposal, ProposalRequest
@@ -28,7 +29,7 @@ is not (a quarter of Stable Diffusion's way; Tang et al., DIFT, read theirs at 0
 """
 _STEPS = 50
 _FEWEST_TOKENS = 16
-_FRAMES_AT_ONCE = 8
+_SHORTER = "choose a shorter --range, of at most {limit} frames"
 
 Progress = Callable[[Stage, int, int], None]
 
@@ -43,10 +44,18 @@ def search(
         request.check(info)
         progress(Stage.LOAD, 0, 1)
         backbone = models.load(request.backbone, device)
+        check_frames(backbone, request.stop - request.start, _SHORTER)
         text = backbone.embed(request.prompt).states
         size = backbone.working_size(info.width, info.height)
         sites = _sites(backbone, size, request.reduction)
-        latents = _encode(request, reader, backbone, size, progress)
+        latents = encode_frames(
+            reader,
+            range(request.start, request.stop),
+            View(size, size),
+            backbone,
+            StageClock(),
+            lambda done, of: progress(Stage.ENCODE, done, of),
+        )
     features = _features(backbone, latents, text, sites, request.seed, progress)
     progress(Stage.MASKS, 0, 1)
     height, width = sites[0].grid(size.latent_height, size.latent_width)
@@ -76,22 +85,6 @@ def _sites(backbone: Backbone, size: WorkingSize, reduction: int) -> list[Attent
             f"one of {', '.join(map(str, has))}."
         )
     return sites
-
-
-def _encode(
-    request: ProposalRequest, reader: ClipReader, backbone: Backbone, size: WorkingSize, progress: Progress
-) -> torch.Tensor:
-    """The source's latents (F, C, h, w)."""
-    count = request.stop - request.start
-    frames = reader.frames(request.start, request.stop)
-    whole = View(size, size)
-    latents: list[torch.Tensor] = []
-    for done in range(0, count, _FRAMES_AT_ONCE):
-        progress(Stage.ENCODE, done, count)
-        chunk = [whole.take(next(frames)) for _ in range(min(_FRAMES_AT_ONCE, count - done))]
-        latents.append(backbone.encode(np.stack(chunk)))
-    progress(Stage.ENCODE, count, count)
-    return torch.cat(latents)
 
 
 def _features(

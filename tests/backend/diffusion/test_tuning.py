@@ -11,7 +11,7 @@ import torch
 from mattebox_backend.attention import Reach, SiteKind
 from mattebox_backend.backbones.inflated import inflate, tuned_parameters, with_weights
 from mattebox_backend.diffusion.denoiser import Denoiser, Windows
-from mattebox_backend.diffusion.tuning import TunedWeights, TuningPlan, tune
+from mattebox_backend.diffusion.tuning import TunedWeights, TuningCheckpoint, TuningPlan, tune
 
 PLAN = TuningPlan(steps=12, learning_rate=3e-3)
 
@@ -102,6 +102,61 @@ def test_a_run_that_is_stopped_leaves_nothing_to_train(backbone: Any) -> None:
     with pytest.raises(KeyboardInterrupt):
         tune(Denoiser(inflated), clip(), backbone.embed("").states, PLAN, stop)
     assert not any(p.requires_grad or p.grad is not None for p in inflated.unet.parameters())
+
+
+class _Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("last", [1, 7, 12], ids=["before a checkpoint", "after one", "at the end"])
+def test_a_killed_tuning_goes_on_and_ends_in_the_same_bits(backbone: Any, tmp_path: Path, last: int) -> None:
+    text = backbone.embed("a red circle").states
+    checkpoint = TuningCheckpoint(tmp_path / "job" / "tuning.safetensors", "this clip", every=3)
+
+    def run(told: list[int], stop: int | None, kept: TuningCheckpoint | None) -> dict[str, torch.Tensor]:
+        def progress(step: int, of: int) -> None:
+            told.append(step)
+            if step == stop:
+                raise _Killed
+
+        denoiser = Denoiser(inflate(backbone), windows=Windows(2, 1))
+        return tune(denoiser, clip(), text, PLAN, progress, kept)
+
+    whole = run([], None, None)
+    with pytest.raises(_Killed):
+        run([], last, checkpoint)
+    told: list[int] = []
+    resumed = run(told, None, checkpoint)
+    assert told == list(range(last - last % 3 + 1, 13))
+    assert resumed.keys() == whole.keys()
+    assert all(torch.equal(value, whole[name]) for name, value in resumed.items())
+    assert [file.name for file in checkpoint.file.parent.iterdir()] == [checkpoint.file.name]
+    checkpoint.remove()
+    assert not checkpoint.file.exists()
+
+
+@pytest.mark.parametrize("spoil", ["another clip", "damaged"])
+def test_a_checkpoint_that_is_not_of_this_tuning_is_not_taken_up(
+    backbone: Any, tmp_path: Path, spoil: str
+) -> None:
+    text = backbone.embed("a red circle").states
+    file = tmp_path / "tuning.safetensors"
+    whole = tune(
+        Denoiser(inflate(backbone)), clip(), text, PLAN, lambda *_: None, TuningCheckpoint(file, "one", 4)
+    )
+    if spoil == "damaged":
+        file.write_bytes(file.read_bytes()[:1000])
+    told: list[int] = []
+    again = tune(
+        Denoiser(inflate(backbone)),
+        clip(),
+        text,
+        PLAN,
+        lambda step, of: told.append(step),
+        TuningCheckpoint(file, "one" if spoil == "damaged" else "other", 4),
+    )
+    assert told == list(range(1, 13))
+    assert all(torch.equal(value, whole[name]) for name, value in again.items())
 
 
 def test_kept_weights_come_back_bit_for_bit_and_damaged_ones_are_dropped(

@@ -18,7 +18,7 @@ from mattebox_backend.device import Device
 from mattebox_backend.pocket.cli import app
 from mattebox_backend.pocket.config import PocketSdConfig
 from mattebox_backend.pocket.config import load_config as load_base_config
-from mattebox_backend.pocket.controlnet.config import ControlNetConfig, load_config
+from mattebox_backend.pocket.controlnet.config import ControlNetConfig, load_controlnet_config
 from mattebox_backend.pocket.controlnet.dataset import EdgeSet, edge_set
 from mattebox_backend.pocket.controlnet.measure import edges_found
 from mattebox_backend.pocket.controlnet.training import build_controlnet, predict_noise, train_controlnet
@@ -183,11 +183,11 @@ def test_a_wrong_value_in_the_configuration_is_named(tmp_path: Path) -> None:
     path = tmp_path / "net.toml"
     path.write_text("steps = 0\n")
     with pytest.raises(InvalidConfig, match="'steps'"):
-        load_config(path)
+        load_controlnet_config(path)
     path.write_text("stepps = 3\n")
     with pytest.raises(InvalidConfig, match="'stepps'"):
-        load_config(path)
-    assert load_config()[0].steps >= 1000
+        load_controlnet_config(path)
+    assert load_controlnet_config().steps >= 1000
 
 
 def test_a_base_that_is_no_pocket_model_is_named(tmp_path: Path) -> None:

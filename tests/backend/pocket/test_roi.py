@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -17,25 +18,25 @@ from mattebox_backend.backbones.region_network import RegionCondition, RegionDes
 from mattebox_backend.device import Device
 from mattebox_backend.errors import ModelRefused
 from mattebox_backend.models.registry import ModelRegistry
-from mattebox_backend.pocket.config import PocketSdConfig
+from mattebox_backend.pocket.config import PocketSdConfig, method_defaults
 from mattebox_backend.pocket.denoiser import TextToLatent, build_denoiser, min_snr_weight
 from mattebox_backend.pocket.errors import InvalidConfig, UnusableCheckpoint
 from mattebox_backend.pocket.export import export_pocket_sd
 from mattebox_backend.pocket.model import PocketSd
-from mattebox_backend.pocket.roi_config import (
+from mattebox_backend.pocket.roi.config import (
     DataConfig,
     LossConfig,
     PocketRoiConfig,
     TrainingConfig,
     load_roi_config,
-    roi_method_defaults,
 )
-from mattebox_backend.pocket.roi_dataset import PairSet, encode_pairs, pair_set, word_places
-from mattebox_backend.pocket.roi_edits import MASK_MODES, sample_pair
-from mattebox_backend.pocket.roi_losses import Target, losses
-from mattebox_backend.pocket.roi_measure import measure_roi
-from mattebox_backend.pocket.roi_network import connect, export_pocket_roi, grow
-from mattebox_backend.pocket.roi_training import draw_batch, train_pocket_roi
+from mattebox_backend.pocket.roi.dataset import PairSet, encode_pairs, pair_set, word_places
+from mattebox_backend.pocket.roi.edits import MASK_MODES, sample_pair
+from mattebox_backend.pocket.roi.export import export_pocket_roi
+from mattebox_backend.pocket.roi.losses import Target, losses
+from mattebox_backend.pocket.roi.measure import measure_roi
+from mattebox_backend.pocket.roi.network import connect, grow
+from mattebox_backend.pocket.roi.training import draw_batch, train_roi
 from mattebox_backend.pocket.text import build_text_encoder, token_ids
 from mattebox_backend.pocket.tokenizer import build_tokenizer
 from mattebox_backend.pocket.vae import build_vae
@@ -314,16 +315,30 @@ def test_a_broken_off_training_ends_with_the_weights_of_an_unbroken_one(
         if step == 2:
             raise _Stopped
 
-    whole = train_pocket_roi(config, base, "base", data, tmp_path / "whole")
+    whole = train_roi(config, base, "base", data, tmp_path / "whole")
     with pytest.raises(_Stopped):
-        train_pocket_roi(config, base, "base", data, tmp_path / "broken", stop)
-    resumed = train_pocket_roi(config, base, "base", data, tmp_path / "broken")
+        train_roi(config, base, "base", data, tmp_path / "broken", stop)
+    resumed = train_roi(config, base, "base", data, tmp_path / "broken")
     assert _equal(whole, resumed)
-    assert _equal(whole, train_pocket_roi(config, base, "base", data, tmp_path / "whole"))
+    assert _equal(whole, train_roi(config, base, "base", data, tmp_path / "whole"))
     grown = grow(base.models.unet, RegionDesign())
     assert not torch.equal(grown.unet.conv_in.weight, whole.unet.conv_in.weight)
     with pytest.raises(UnusableCheckpoint, match="another configuration"):
-        train_pocket_roi(config, base, "another base", data, tmp_path / "whole")
+        train_roi(config, base, "another base", data, tmp_path / "whole")
+
+
+def test_every_term_of_the_loss_is_reported_and_their_sum_is_trained_on(
+    base: PocketSd, config: PocketRoiConfig, tmp_path: Path
+) -> None:
+    data = encode_pairs(base, [sample_pair(seed, 32) for seed in range(6)])
+    one = config.model_copy(update={"training": config.training.model_copy(update={"steps": 1})})
+    whole = train_roi(one, base, "base", data, tmp_path / "whole")
+    (told,) = map(json.loads, (tmp_path / "whole" / "progress.jsonl").read_text().splitlines())
+    assert all(told[name] > 0 for name in ("denoise", "edit", "preserve", "temporal"))
+    for name in ("edit", "preserve", "temporal"):
+        losses_ = config.losses.model_copy(update={name: 0.0})
+        without = train_roi(one.model_copy(update={"losses": losses_}), base, "base", data, tmp_path / name)
+        assert not _equal(whole, without), name
 
 
 @pytest.fixture
@@ -332,7 +347,9 @@ def models(base: PocketSd, tmp_path: Path) -> Path:
     folder = tmp_path / "models"
     export_pocket_sd(folder / "pocket-sd", base.vae, base.tokenizer, base.models, {})
     network = varied(grow(base.models.unet, RegionDesign()))
-    export_pocket_roi(folder / "pocket-roi", network, "pocket-sd", {"mattebox.json": roi_method_defaults()})
+    export_pocket_roi(
+        folder / "pocket-roi", network, "pocket-sd", {"mattebox.json": method_defaults("pocket-roi")}
+    )
     return folder
 
 

@@ -71,6 +71,7 @@ def test_a_broken_off_denoiser_training_ends_with_the_weights_of_an_unbroken_one
     with pytest.raises(_Stopped):
         train_denoiser(tiny, data, tokenizer, tmp_path / "broken", stop)
     resumed = train_denoiser(tiny, data, tokenizer, tmp_path / "broken")
+    assert '"noise_error": ' in (tmp_path / "broken" / "progress.jsonl").read_text()
     assert _equal(whole.unet, resumed.unet)
     assert _equal(whole.text_encoder, resumed.text_encoder)
 
@@ -200,6 +201,14 @@ def test_muon_takes_a_closure_like_any_optimizer() -> None:
     losses = [muon.step(closure) for _ in range(3)]
     assert losses[0] == 3
     assert losses[0] > losses[1] > losses[2]
+
+
+def test_muon_decays_the_weights_as_much_as_it_is_told() -> None:
+    matrix = torch.nn.Parameter(torch.eye(3))
+    muon = Muon([matrix], 0.1, weight_decay=0.5)
+    matrix.grad = torch.zeros_like(matrix)
+    muon.step()
+    torch.testing.assert_close(matrix.detach(), 0.95 * torch.eye(3))
 
 
 def test_the_autoencoder_resumes_to_equal_weights(tiny: PocketSdConfig, tmp_path: Path) -> None:

@@ -77,6 +77,22 @@ def test_a_tuned_model_is_kept_for_the_next_edit_of_the_clip(studio: Any, render
     assert any("tuned on this clip" in message for message in second.logged)
 
 
+def test_a_killed_tuning_goes_on_to_the_same_bits(studio: Any, render_monitor: Any) -> None:
+    params = PARAMS | {"steps": 2, "tuning_steps": 52, "tuning_rate": 1e-3}
+    with pytest.raises(KeyboardInterrupt):
+        studio.render(render_monitor(stop_at=(Stage.TUNE, 51)), params=params)
+    kept = studio.paths.checkpoint / "tuning.safetensors"
+    assert kept.is_file()
+    monitor = render_monitor()
+    resumed, _ = studio.render(monitor, params=params)
+    assert [step for stage, step, _ in monitor.told if stage is Stage.TUNE] == [0, 51, 52]
+    assert not kept.exists()
+    elsewhere = {name: getattr(studio.paths, name) / "other" for name in ("inversions", "checkpoint")}
+    studio.paths = replace(studio.paths, **elsewhere)
+    uninterrupted, _ = studio.render(params=params)
+    assert np.array_equal(resumed, uninterrupted)
+
+
 def test_windows_that_leave_gaps_are_refused_in_words(studio: Any) -> None:
     with pytest.raises(InvalidEdit, match="window_stride of at most 2"):
         studio.render(params=PARAMS | {"window_frames": 2, "window_stride": 3})

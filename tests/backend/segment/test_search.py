@@ -113,6 +113,21 @@ def test_what_cannot_be_asked_is_refused_in_words(
         find(replace(request_, **change), backbone)
 
 
+def test_more_frames_than_a_motion_model_knows_are_refused_before_they_are_encoded(
+    tmp_path: Path, request_: ProposalRequest, motion_backbone: Any
+) -> None:
+    clip = clip_of(tmp_path / "long.mkv", 8, 64, 64)
+    told: list[Any] = []
+    with pytest.raises(
+        InvalidEdit, match=r"at most 6 frames .* given 7; choose a shorter --range"
+    ) as refused:
+        find(replace(request_, clip=clip, start=1, stop=8), motion_backbone, told)
+    assert "window_frames" not in str(refused.value)
+    assert {stage for stage, _, _ in told} == {Stage.LOAD}
+    found = find(replace(request_, clip=clip, start=1, stop=7), motion_backbone)
+    assert found[0].masks.shape == (6, 64, 64)
+
+
 @pytest.mark.parametrize("stage", [Stage.LOAD, Stage.ENCODE, Stage.INVERT, Stage.MASKS])
 def test_a_search_stops_at_any_stage_and_leaves_the_model_as_it_was(
     request_: ProposalRequest, backbone: Any, stage: Stage

@@ -131,6 +131,20 @@ def test_what_cannot_be_asked_is_refused_in_words(
             list(client.propose_regions(request))
 
 
+def test_more_frames_than_a_motion_model_knows_are_refused_with_the_remedy(
+    searching: Callable[..., Any], tiny_motion: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "long.mkv"
+    write_clip(path, np.zeros((7, SIDE, SIDE, 3), np.uint8), fps=Fraction(8))
+    _backend, client = searching()
+    with client:
+        request = ask(client.open_clip(path), tiny_motion, stop=7)
+        stages = []
+        with pytest.raises(InvalidRequest, match="choose a shorter --range, of at most 6 frames"):
+            stages += [event.progress.stage for event in client.propose_regions(request)]
+        assert jobs_pb2.STAGE_ENCODE not in stages
+
+
 def test_more_masks_than_the_limit_are_refused(
     searching: Callable[..., Any], wide_clip: Path, tiny_model: Path
 ) -> None:

@@ -1,26 +1,22 @@
-"""Training configuration of ``pocket-controlnet``, read from TOML; unknown keys are refused."""
+"""Training configuration of ``pocket-controlnet``."""
 
 from __future__ import annotations
 
-import tomllib
-from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from mattebox_backend.pocket.errors import InvalidConfig
+from mattebox_backend.pocket.config import Section, read_config
 
 
-class ControlNetConfig(BaseModel):
+class ControlNetConfig(Section):
     """Everything that decides the weights beside the base model.
 
     ``conditioning_channels``: of the layers that bring the condition picture down to the size of the latents,
     one more than it is halved. ``empty_prompt_share``: how often a frame comes without its caption, so that
     its shapes have to be told from the condition alone (Zhang et al., 2023, section 3.3).
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     seed: int = 2026
     train_frames: int = Field(default=32000, gt=0)
@@ -36,28 +32,8 @@ class ControlNetConfig(BaseModel):
     checkpoint_every: int = Field(default=250, gt=0)
 
 
-def shipped_config() -> str:
-    """The TOML of the configuration that ships."""
-    return (files("mattebox_backend.pocket") / "pocket-controlnet.toml").read_text(encoding="utf-8")
-
-
-def load_config(path: Path | None = None) -> tuple[ControlNetConfig, str]:
-    """The configuration at ``path``, or the one that ships, and its text. Raises :class:`InvalidConfig` that
-    names the key at fault.
+def load_controlnet_config(path: Path | None = None) -> ControlNetConfig:
+    """Read the configuration at ``path``, or the one that ships. Raises
+    :class:`~mattebox_backend.pocket.errors.InvalidConfig`.
     """
-    try:
-        text = shipped_config() if path is None else path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InvalidConfig(
-            f"The configuration {path} cannot be read ({error.strerror}); name a TOML file."
-        ) from error
-    try:
-        return ControlNetConfig.model_validate(tomllib.loads(text)), text
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidConfig(f"The configuration {path} is no valid TOML: {error}.") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise InvalidConfig(
-            f"The configuration {path} has a wrong value at '{key}': {first['msg']}."
-        ) from error
+    return read_config(ControlNetConfig, path, "pocket-controlnet")

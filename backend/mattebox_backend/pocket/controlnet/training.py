@@ -94,7 +94,7 @@ def train_controlnet(
         module.set_attn_processor(AttnProcessor())
     empty = token_ids(base.tokenizer, [""])[0]
 
-    def loss(step: int) -> Tensor:
+    def loss(step: int) -> dict[str, Tensor]:
         rng = np.random.default_rng((config.seed, _STAGE, step))
         generator = step_generator(config.seed, _STAGE, step)
         latents, tokens, conditions = _batch(data, config, empty, rng)
@@ -105,7 +105,7 @@ def train_controlnet(
             with torch.no_grad():
                 context = text_encoder(tokens).last_hidden_state
             predicted = predict_noise(unet, controlnet, noisy, levels, context, conditions)
-        return noise_error(predicted, noise, levels)
+        return {"noise_error": noise_error(predicted, noise, levels)}
 
     def tell(step: int, average: dict[str, Tensor]) -> None:
         if on_checkpoint is not None:

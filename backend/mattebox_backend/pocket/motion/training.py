@@ -87,7 +87,7 @@ class _Loss:
     data: ClipSet
     unet: UNetMotionModel
 
-    def of_step(self, step: int) -> Tensor:
+    def of_step(self, step: int) -> dict[str, Tensor]:
         config, settings = self.config, self.config.training
         generator = step_generator(config.seed, 3, step)
         latents, tokens = self._batch(np.random.default_rng((config.seed, 3, step)))
@@ -97,7 +97,7 @@ class _Loss:
             with torch.no_grad():
                 context = self.base.models.text_encoder(tokens.flatten(0, 1)).last_hidden_state
             predicted = self.unet(add_noise(latents, noise, levels), levels, context).sample
-        return noise_error(predicted, noise, levels)
+        return {"noise_error": noise_error(predicted, noise, levels)}
 
     def _batch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Clips (N, 4, F, h, w) float32, some of them backwards, and the tokens of their frames (N, F, L)."""

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from mattebox_backend.pocket.denoiser import min_snr_weight
-from mattebox_backend.pocket.roi_config import LossConfig
+from mattebox_backend.pocket.roi.config import LossConfig
 
 
 @dataclass(frozen=True, slots=True, eq=False)

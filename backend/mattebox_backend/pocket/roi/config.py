@@ -1,21 +1,15 @@
-"""Training configuration of `pocket-roi`, read from TOML; unknown keys are refused."""
+"""Training configuration of `pocket-roi`."""
 
 from __future__ import annotations
 
-import tomllib
-from importlib.resources import files
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from mattebox_backend.pocket.errors import InvalidConfig
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from mattebox_backend.pocket.config import Section, read_config
 
 
-class DesignConfig(_Section):
+class DesignConfig(Section):
     """Which mechanisms the network has; see `RegionDesign`."""
 
     mask_channel: bool = True
@@ -26,7 +20,7 @@ class DesignConfig(_Section):
     pyramid: bool = True
 
 
-class LossConfig(_Section):
+class LossConfig(Section):
     """Weights of the losses (region-of-interest-aware diffusion, table 6); 0 leaves one out.
 
     region, background: λ_roi and λ_bg of the noise error (eqs. 5.2–5.4). normalised: per picture, the weights
@@ -45,7 +39,7 @@ class LossConfig(_Section):
     decay: float = Field(default=0.01, ge=0)
 
 
-class DataConfig(_Section):
+class DataConfig(Section):
     """scenes: pairs of a scene and its edit, each seen in two frames that follow one another. whole: share of
     the samples in which everything is masked and nothing known, which keeps the model a painter of whole
     pictures. empty_prompt: share of the samples without a prompt, for guidance.
@@ -56,7 +50,7 @@ class DataConfig(_Section):
     empty_prompt: float = Field(default=0.1, ge=0, le=1)
 
 
-class TrainingConfig(_Section):
+class TrainingConfig(Section):
     """batch: samples of two frames. The learning rate falls linearly to 0."""
 
     steps: int = Field(default=4000, gt=0)
@@ -68,7 +62,7 @@ class TrainingConfig(_Section):
     bfloat16: bool = True
 
 
-class PocketRoiConfig(_Section):
+class PocketRoiConfig(Section):
     """Everything that decides the weights of `pocket-roi`, beside the model that it grows from."""
 
     seed: int = 2027
@@ -79,32 +73,8 @@ class PocketRoiConfig(_Section):
     training: TrainingConfig = TrainingConfig()
 
 
-def shipped_roi_config() -> str:
-    """The TOML of the configuration that ships."""
-    return (files("mattebox_backend.pocket") / "pocket-roi.toml").read_text(encoding="utf-8")
-
-
-def roi_method_defaults() -> str:
-    """JSON that the model carries as `mattebox.json`: each method's parameters that it does best with."""
-    return (files("mattebox_backend.pocket") / "pocket-roi.methods.json").read_text(encoding="utf-8")
-
-
 def load_roi_config(path: Path | None = None) -> PocketRoiConfig:
-    """The configuration at `path`, or the one that ships. Raises `InvalidConfig` that names the key at
-    fault.
+    """Read the configuration at `path`, or the one that ships. Raises
+    :class:`~mattebox_backend.pocket.errors.InvalidConfig`.
     """
-    try:
-        text = shipped_roi_config() if path is None else path.read_text(encoding="utf-8")
-        return PocketRoiConfig.model_validate(tomllib.loads(text))
-    except OSError as error:
-        raise InvalidConfig(
-            f"The configuration {path} cannot be read ({error.strerror}); name a TOML file."
-        ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidConfig(f"The configuration {path} is no valid TOML: {error}.") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise InvalidConfig(
-            f"The configuration {path} has a wrong value at '{key}': {first['msg']}."
-        ) from error
+    return read_config(PocketRoiConfig, path, "pocket-roi")

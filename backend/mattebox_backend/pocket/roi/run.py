@@ -10,16 +10,17 @@ from rich.console import Console
 from mattebox_backend.backbones.folder import ModelFolder
 from mattebox_backend.backbones.region_network import RegionNetwork
 from mattebox_backend.pocket.checkpoint import write_atomically
+from mattebox_backend.pocket.config import method_defaults
 from mattebox_backend.pocket.model import load_pocket_sd
-from mattebox_backend.pocket.roi_card import roi_card
-from mattebox_backend.pocket.roi_config import PocketRoiConfig, roi_method_defaults
-from mattebox_backend.pocket.roi_dataset import pair_set
-from mattebox_backend.pocket.roi_measure import RoiFigures, measure_roi
-from mattebox_backend.pocket.roi_network import export_pocket_roi
-from mattebox_backend.pocket.roi_training import train_pocket_roi
+from mattebox_backend.pocket.roi.card import roi_card
+from mattebox_backend.pocket.roi.config import PocketRoiConfig
+from mattebox_backend.pocket.roi.dataset import pair_set
+from mattebox_backend.pocket.roi.export import export_pocket_roi
+from mattebox_backend.pocket.roi.measure import RoiFigures, measure_roi
+from mattebox_backend.pocket.roi.training import train_roi
 
 
-def make_pocket_roi(
+def train_pocket_roi(
     config: PocketRoiConfig,
     config_text: str,
     base: Path,
@@ -38,7 +39,7 @@ def make_pocket_roi(
     model = load_pocket_sd(base)
     identity = ModelFolder(base.name, base).identity(("unet", "vae", "text_encoder", "tokenizer"))
     data = pair_set(model, config.data.scenes, work)
-    notes = {"training.toml": config_text, "mattebox.json": roi_method_defaults()}
+    notes = {"training.toml": config_text, "mattebox.json": method_defaults("pocket-roi")}
 
     def on_checkpoint(step: int, network: RegionNetwork) -> None:
         if interim is not None:
@@ -46,11 +47,11 @@ def make_pocket_roi(
                 interim, network, base.name, {**notes, "README.md": roi_card(config, base.name, None)}
             )
 
-    network = train_pocket_roi(config, model, identity, data, work, on_checkpoint)
+    network = train_roi(config, model, identity, data, work, on_checkpoint)
     console.print(f"Measuring on {pairs} unseen pairs.", highlight=False)
     figures = measure_roi(network.half().float(), model, pairs)  # what ships is in half precision
     text = json.dumps(figures.as_dict(), indent=1) + "\n"
-    write_atomically(work / "roi-figures.json", text.encode())
+    write_atomically(work / "figures.json", text.encode())
     card = roi_card(config, base.name, figures)
     export_pocket_roi(export, network, base.name, {**notes, "README.md": card, "figures.json": text})
     return figures

@@ -15,9 +15,9 @@ from mattebox_backend.metrics.fidelity import masked_psnr
 from mattebox_backend.pocket.denoiser import build_scheduler, draw_noise
 from mattebox_backend.pocket.measure import match_objects
 from mattebox_backend.pocket.model import PocketSd
-from mattebox_backend.pocket.roi_dataset import encode_pairs
-from mattebox_backend.pocket.roi_edits import FRAMES, sample_pair
-from mattebox_backend.pocket.roi_network import connect
+from mattebox_backend.pocket.roi.dataset import encode_pairs
+from mattebox_backend.pocket.roi.edits import FRAMES, sample_pair
+from mattebox_backend.pocket.roi.network import connect
 from mattebox_backend.pocket.seeds import MEASURE_SEEDS
 from mattebox_backend.pocket.text import embed
 from mattebox_backend.world.recognise import recognise

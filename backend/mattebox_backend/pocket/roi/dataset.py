@@ -17,7 +17,7 @@ from mattebox_backend.masks import area_coverage
 from mattebox_backend.pocket.checkpoint import fingerprint, write_atomically
 from mattebox_backend.pocket.model import PocketSd
 from mattebox_backend.pocket.progress import RunLog
-from mattebox_backend.pocket.roi_edits import FRAMES, MASK_MODES, REGIONS, Pair, sample_pair
+from mattebox_backend.pocket.roi.edits import FRAMES, MASK_MODES, REGIONS, Pair, sample_pair
 from mattebox_backend.pocket.text import token_ids
 from mattebox_backend.pocket.vae import to_pixels
 

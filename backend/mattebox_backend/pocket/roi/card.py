@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mattebox_backend.pocket.roi_config import PocketRoiConfig
-from mattebox_backend.pocket.roi_measure import RoiFigures
+from mattebox_backend.pocket.roi.config import PocketRoiConfig
+from mattebox_backend.pocket.roi.measure import RoiFigures
 
 _TEXT = """---
 license: apache-2.0
