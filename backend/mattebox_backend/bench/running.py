@@ -16,6 +16,7 @@ from mattebox_media import write_clip
 from numpy.typing import NDArray
 
 from mattebox_backend.bench.judging import judge
+from mattebox_backend.bench.region_figures import region_figures, with_dilated_masks
 from mattebox_backend.bench.results import Results
 from mattebox_backend.bench.tasks import Task, load_tasks, tasks_to_json
 from mattebox_backend.device import Device, choose_device
@@ -23,7 +24,7 @@ from mattebox_backend.edit import Edit, Region
 from mattebox_backend.methods import find_method
 from mattebox_backend.methods.sampling_parameters import NEVER
 from mattebox_backend.models.registry import ModelRegistry
-from mattebox_backend.render import RenderPaths, Stage, render
+from mattebox_backend.render import RenderPaths, Report, Stage, render
 
 if TYPE_CHECKING:
     from mattebox_backend.controls.composite import Frame
@@ -48,7 +49,8 @@ ABLATIONS: Final[dict[str, dict[str, dict[str, ParamValue]]]] = {
 @dataclass(frozen=True, slots=True)
 class BenchRun:
     """What is run: the method, its parameters, the backbone and the device, and folders for clips and
-    inversions.
+    inversions. sensitivity: pixels by which masks are dilated for a second result to hold against the first;
+    0 makes none.
     """
 
     method: str
@@ -56,6 +58,7 @@ class BenchRun:
     params: Mapping[str, ParamValue]
     device: str
     work: Path
+    sensitivity: int = 0
 
 
 class Silent:
@@ -102,6 +105,8 @@ def _key(run: BenchRun, models: ModelRegistry, device: Device) -> dict[str, Any]
     """
     method = find_method(run.method)
     backbone = models.load(run.backbone, device)
+    # Only what a run asks for stands in its key: results that are older than a question stay good.
+    asked = {"sensitivity": run.sensitivity} if run.sensitivity else {}
     return {
         "method": run.method,
         "backbone": run.backbone,
@@ -109,6 +114,7 @@ def _key(run: BenchRun, models: ModelRegistry, device: Device) -> dict[str, Any]
         "params": asdict(method.parse(run.params, backbone.defaults.get(run.method))),
         "device": device.name,
         "tasks": hashlib.sha256(tasks_to_json(load_tasks()).encode()).hexdigest(),
+        **asked,
     }
 
 
@@ -157,6 +163,31 @@ def _run_task(
 ) -> dict[str, Any]:
     clip = write_source(task, run.work / "clips")
     edit = build_edit(task, clip, run.method, run.backbone, params)
+    began = time.perf_counter()
+    frames, report = _render(run, edit, models, device)
+    seconds = time.perf_counter() - began
+    other = None
+    if run.sensitivity:
+        dilated = with_dilated_masks(edit, run.sensitivity)
+        other = (_render(run, dilated, models, device)[0], dilated)
+    shown = run.work / "results" / variant
+    shown.mkdir(parents=True, exist_ok=True)
+    write_clip(shown / f"{task.name}.mkv", iter(frames), fps=Fraction(12))
+    return {
+        "level": task.level.value,
+        **asdict(judge(task, frames)),
+        **asdict(region_figures(frames, edit, other, models.load(run.backbone, device))),
+        "seconds": round(seconds, 3),
+        "peak_memory_mb": round(report.peak_memory_mb, 1),
+        "background_exact_share": report.background_exact_share,
+        "inversion_cached": report.inversion_cached,
+    }
+
+
+def _render(
+    run: BenchRun, edit: Edit, models: ModelRegistry, device: Device
+) -> tuple[NDArray[np.uint8], Report]:
+    """The frames (F, H, W, 3) that come of an edit."""
     collected: list[Frame] = []
 
     def keep(frames: Iterator[Frame]) -> None:
@@ -165,18 +196,5 @@ def _run_task(
     # A checkpoint that a run before this one left would make the render seem to take no time.
     with tempfile.TemporaryDirectory(prefix="mattebox-bench-") as checkpoint:
         paths = RenderPaths(run.work / "inversions", Path(checkpoint))
-        began = time.perf_counter()
         report = render(edit, models=models, device=device, paths=paths, monitor=Silent(), write=keep)
-        seconds = time.perf_counter() - began
-    frames = np.stack([np.asarray(frame, np.uint8)[..., :3] for frame in collected])
-    shown = run.work / "results" / variant
-    shown.mkdir(parents=True, exist_ok=True)
-    write_clip(shown / f"{task.name}.mkv", iter(frames), fps=Fraction(12))
-    return {
-        "level": task.level.value,
-        **asdict(judge(task, frames)),
-        "seconds": round(seconds, 3),
-        "peak_memory_mb": round(report.peak_memory_mb, 1),
-        "background_exact_share": report.background_exact_share,
-        "inversion_cached": report.inversion_cached,
-    }
+    return np.stack([np.asarray(frame, np.uint8)[..., :3] for frame in collected]), report

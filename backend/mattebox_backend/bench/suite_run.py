@@ -40,7 +40,12 @@ def run_suite(
     results: dict[str, Any] = {}
     for experiment in chosen:
         run = BenchRun(
-            experiment.method, experiment.backbone, experiment.params, device, work / experiment.name
+            experiment.method,
+            experiment.backbone,
+            experiment.params,
+            device,
+            work / experiment.name,
+            sensitivity=experiment.sensitivity,
         )
         tasks = tasks_of(experiment)[:limit]
         results[experiment.name] = _with_bar(experiment, run, tasks, Results(json_file, experiment.name))
