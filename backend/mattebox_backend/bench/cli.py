@@ -25,6 +25,9 @@ from mattebox_backend.bench.tasks import Level, load_tasks
 from mattebox_backend.errors import MatteboxError
 from mattebox_backend.pocket.checkpoint import write_atomically
 
+_INTERRUPTED = 130
+"""The exit code of a command that Ctrl-C stopped, as a shell gives it."""
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -65,17 +68,20 @@ def edits(
     experiment: Annotated[
         list[str] | None, typer.Option(help="Only this experiment of the suite; again for more.")
     ] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes of one thread each that share the tasks; good on a CPU.")
+    ] = 1,
 ) -> None:
     """Run editing tasks of the synthetic world and hold the results against the truth."""
     try:
         if suite:
             place = work or folders().cache / "bench"
-            run_suite(suite, experiment or [], json_file, page, tasks, device, place)
+            run_suite(suite, experiment or [], json_file, page, tasks, device, place, workers)
             return
         chosen = load_tasks(level)[:tasks]
         variants = _variants(method, ablation or [])
         run = BenchRun(method, backbone, _params(param or []), device, work or folders().cache / "bench")
-        data = _run_with_bar(run, chosen, variants, json_file)
+        data = _run_with_bar(run, chosen, variants, json_file, workers)
         wanted = {task.name for task in chosen}
         shown = {
             **data,
@@ -92,6 +98,9 @@ def edits(
         Console().print(table(summary, f"{method} on {backbone}, {len(chosen)} tasks: mean [95 % interval]"))
         if picture is not None:
             plot(summary, picture)
+    except KeyboardInterrupt:
+        typer.echo(f"Stopped; {json_file} holds what was done, and the same command goes on.", err=True)
+        raise typer.Exit(_INTERRUPTED) from None
     except (MatteboxError, MediaError, OSError) as error:
         raise _failed(error) from error
 
@@ -187,7 +196,11 @@ def _failed(error: Exception) -> typer.Exit:
 
 
 def _run_with_bar(
-    run: BenchRun, chosen: list[Any], variants: Mapping[str, Mapping[str, ParamValue]], json_file: Path
+    run: BenchRun,
+    chosen: list[Any],
+    variants: Mapping[str, Mapping[str, ParamValue]],
+    json_file: Path,
+    workers: int,
 ) -> dict[str, Any]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
@@ -196,7 +209,7 @@ def _run_with_bar(
         def on_done(variant: str, task: str, figures: Mapping[str, Any]) -> None:
             bar.update(line, advance=1, description=f"{task} {variant}: accuracy {figures['accuracy']:.2f}")
 
-        return run_tasks(run, chosen, variants, Results(json_file), on_done)
+        return run_tasks(run, chosen, variants, Results(json_file), on_done, workers)
 
 
 def _variants(method: str, names: list[str]) -> Mapping[str, Mapping[str, ParamValue]]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -18,7 +20,8 @@ from numpy.typing import NDArray
 from mattebox_backend.bench.judging import judge
 from mattebox_backend.bench.region_figures import region_figures, with_dilated_masks
 from mattebox_backend.bench.results import Results
-from mattebox_backend.bench.tasks import Task, load_tasks, tasks_to_json
+from mattebox_backend.bench.tasks import Task, cut, load_tasks, tasks_to_json
+from mattebox_backend.bench.workers import spread
 from mattebox_backend.device import Device, choose_device
 from mattebox_backend.edit import Edit, Region
 from mattebox_backend.methods import find_method
@@ -30,6 +33,11 @@ if TYPE_CHECKING:
     from mattebox_backend.controls.composite import Frame
 
 ParamValue: TypeAlias = bool | int | float | str
+
+_Errand: TypeAlias = tuple[Task, dict[str, dict[str, ParamValue]]]
+"""A task, and the parameters of every variant that it is to be run under."""
+_Measured: TypeAlias = tuple[str, str, dict[str, Any]]
+"""Variant, name of the task, figures."""
 
 ABLATIONS: Final[dict[str, dict[str, dict[str, ParamValue]]]] = {
     "st-modulator": {
@@ -50,7 +58,7 @@ ABLATIONS: Final[dict[str, dict[str, dict[str, ParamValue]]]] = {
 class BenchRun:
     """What is run: the method, its parameters, the backbone and the device, and folders for clips and
     inversions. sensitivity: pixels by which masks are dilated for a second result to hold against the first;
-    0 makes none.
+    0 makes none. frames: clips are cut to so many; None leaves them as they are.
     """
 
     method: str
@@ -59,6 +67,7 @@ class BenchRun:
     device: str
     work: Path
     sensitivity: int = 0
+    frames: int | None = None
 
 
 class Silent:
@@ -77,26 +86,66 @@ def run_tasks(
     variants: Mapping[str, Mapping[str, ParamValue]],
     results: Results,
     on_done: Callable[[str, str, Mapping[str, Any]], None],
+    workers: int = 1,
 ) -> dict[str, Any]:
     """Run every task under every variant and return the results; ``results`` is rewritten after each, and
     what it holds is not run again.
 
-    ``on_done`` gets the variant, the task and its figures. Raises :class:`UnusableResults` when ``results``
-    belongs to another run.
+    ``on_done`` gets the variant, the task and its figures. workers: with more than one, tasks are spread over
+    so many processes, each with a model of its own, and results are kept task by task. Raises
+    :class:`UnusableResults` when ``results`` belongs to another run.
     """
     device = choose_device(run.device)
     models = ModelRegistry()
     data = results.resume(_key(run, models, device))
+    params = {variant: {**run.params, **extra} for variant, extra in variants.items()}
+    done = {
+        variant: data["variants"].setdefault(variant, {"params": params[variant], "tasks": {}})["tasks"]
+        for variant in variants
+    }
+    found: Generator[list[_Measured], None, None]
+    todo: list[_Errand] = []
     for task in tasks:
-        for variant, extra in variants.items():
-            done = data["variants"].setdefault(variant, {"params": {**run.params, **extra}, "tasks": {}})
-            if task.name not in done["tasks"]:
-                done["tasks"][task.name] = _run_task(
-                    run, task, variant, {**run.params, **extra}, models, device
-                )
-                results.keep(data)
-            on_done(variant, task.name, done["tasks"][task.name])
+        for variant in variants:
+            if task.name in done[variant]:
+                on_done(variant, task.name, done[variant][task.name])
+        missing = {variant: given for variant, given in params.items() if task.name not in done[variant]}
+        if missing:
+            todo.append((task, missing))
+    if workers > 1:
+        models.unload()
+        plain = replace(run, params=dict(run.params))  # a mapping of another kind may not travel
+        found = spread(partial(_run_apart, plain), todo, min(workers, max(1, len(todo))))
+    else:
+        found = (
+            [(variant, task.name, _run_task(run, task, variant, given, models, device))]
+            for task, missing in todo
+            for variant, given in missing.items()
+        )
+    with closing(found):
+        for measured in found:
+            for variant, name, figures in measured:
+                done[variant][name] = figures
+            results.keep(data)
+            for variant, name, figures in measured:
+                on_done(variant, name, figures)
     return data
+
+
+def _run_apart(run: BenchRun, errand: _Errand) -> list[_Measured]:
+    """What a worker does: a task under every variant, which share its inversion."""
+    task, missing = errand
+    models, device = _own_models(), choose_device(run.device)
+    return [
+        (variant, task.name, _run_task(run, task, variant, params, models, device))
+        for variant, params in missing.items()
+    ]
+
+
+@cache
+def _own_models() -> ModelRegistry:
+    """A worker's, whose model stays loaded from task to task."""
+    return ModelRegistry()
 
 
 def _key(run: BenchRun, models: ModelRegistry, device: Device) -> dict[str, Any]:
@@ -106,7 +155,7 @@ def _key(run: BenchRun, models: ModelRegistry, device: Device) -> dict[str, Any]
     method = find_method(run.method)
     backbone = models.load(run.backbone, device)
     # Only what a run asks for stands in its key: results that are older than a question stay good.
-    asked = {"sensitivity": run.sensitivity} if run.sensitivity else {}
+    asked = {"sensitivity": run.sensitivity, "frames": run.frames}
     return {
         "method": run.method,
         "backbone": run.backbone,
@@ -114,7 +163,7 @@ def _key(run: BenchRun, models: ModelRegistry, device: Device) -> dict[str, Any]
         "params": asdict(method.parse(run.params, backbone.defaults.get(run.method))),
         "device": device.name,
         "tasks": hashlib.sha256(tasks_to_json(load_tasks()).encode()).hexdigest(),
-        **asked,
+        **{name: value for name, value in asked.items() if value},
     }
 
 
@@ -161,6 +210,7 @@ def _run_task(
     models: ModelRegistry,
     device: Device,
 ) -> dict[str, Any]:
+    task = cut(task, run.frames)
     clip = write_source(task, run.work / "clips")
     edit = build_edit(task, clip, run.method, run.backbone, params)
     began = time.perf_counter()

@@ -57,6 +57,7 @@ def _setting(experiment: Experiment, found: Mapping[str, Any] | None) -> str:
     what = "reconstruction of " if experiment.reconstruct else ""
     given = ", ".join(f"`{name} = {value}`" for name, value in experiment.params.items())
     said = [f"`{experiment.method}` on `{found['run']['backbone']}`", f"{what}{tasks} {level}"]
+    said += [f"cut to {experiment.frames} frames"] if experiment.frames else []
     said += [given] if given else []
     if experiment.sensitivity:
         said.append(f"sensitivity to masks dilated by {experiment.sensitivity} pixels")

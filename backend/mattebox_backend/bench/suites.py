@@ -77,7 +77,7 @@ class Experiment:
     source: paper and table or figure. level, tasks: of the list. params: of every variant. reconstruct: the
     task is to give the source back (its prompts for the edit's), and is held against the source.
     sensitivity: every task is rendered once more with masks that are dilated by so many pixels, for the
-    figures of eq. 6.5; 0 does not.
+    figures of eq. 6.5; 0 does not. frames: clips are cut to so many; None leaves them whole.
     """
 
     name: str
@@ -93,6 +93,7 @@ class Experiment:
     reconstruct: bool = False
     backbone: str = "pocket-sd"
     sensitivity: int = 0
+    frames: int | None = None
 
 
 _FREE: Final[Params] = {"preserve": False}

@@ -145,6 +145,7 @@ def test_a_suite_runs_goes_on_and_writes_its_page(
 def test_an_experiment_on_sensitivity_renders_under_dilated_masks_as_well(
     untrained_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip("matplotlib")
     (full,) = (experiment for experiment in EXPERIMENTS if experiment.sensitivity)
     cut = replace(
         full,
@@ -153,6 +154,7 @@ def test_an_experiment_on_sensitivity_renders_under_dilated_masks_as_well(
         params={"steps": 2},
         variants={"none": full.variants["none"]},
         orderings=full.orderings[:1],
+        frames=3,
     )
     monkeypatch.setattr(suite_run, "SUITES", {"papers": (cut,)})
     file = tmp_path / "r.json"
@@ -165,6 +167,10 @@ def test_an_experiment_on_sensitivity_renders_under_dilated_masks_as_well(
     assert 1 <= found["spread_region"] <= 4
     assert 1 <= found["spread_background"] <= 4
     assert result["run"]["sensitivity"] == 2
+    assert result["run"]["frames"] == 3
+    write_page(tmp_path / "p.md", "papers", [cut], {cut.name: result}, "x")
+    setting = (tmp_path / "p.md").read_text()
+    assert "1 class tasks, cut to 3 frames, `steps = 2`, sensitivity to masks dilated by 2 pixels." in setting
 
 
 def test_unknown_names_are_refused_with_the_nearest(small: Experiment, tmp_path: Path) -> None:
