@@ -147,23 +147,32 @@ def cost(
     device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")] = "auto",
     picture: Annotated[Path | None, typer.Option("--plot", help="PNG for a plot of the figures.")] = None,
 ) -> None:
-    """Time and peak memory of every method, over growing clips and growing regions."""
+    """Time and peak memory of every method, over growing clips and growing regions; and of one update of
+    re-attention, with checkpointing, without, and in windows.
+    """
     from mattebox_backend.bench import cost as costs  # loads torch
+    from mattebox_backend.bench import update_cost
 
     try:
+        updates = update_cost.updates(backbone, device)
         trials = [
             *costs.trials_over_frames(backbone, device, frames or costs.FRAMES),
             *costs.trials_over_area(backbone, device, area or costs.AREAS),
         ]
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True)) as bar:
-            line = bar.add_task("cost", total=len(trials))
+            line = bar.add_task("cost", total=len(trials) + len(updates))
 
             def on_done(trial: costs.Trial, _: costs.Cost) -> None:
                 bar.update(line, advance=1, description=f"{trial.name}, {trial.frames} frames")
 
+            def on_update(update: update_cost.Update) -> None:
+                bar.update(line, advance=1, description=f"an update over {update.frames} frames")
+
+            of_updates = update_cost.measure_updates(updates, on_update)
             found = costs.measure_all(trials, on_done)
-        write_atomically(json_file, (json.dumps(costs.to_json(found), indent=1) + "\n").encode())
+        figures = {"renders": costs.to_json(found), "updates": update_cost.to_json(of_updates)}
+        write_atomically(json_file, (json.dumps(figures, indent=1) + "\n").encode())
         if picture is not None:
             plot_cost(found, picture)
     except (MatteboxError, MediaError, OSError) as error:
@@ -177,7 +186,18 @@ def cost(
             f"{spent.total:.1f}",
             f"{spent.peak_memory_mb:.0f}",
         )
-    Console().print(made)
+    console = Console()
+    console.print(made)
+    made = Table("frames", "window", "checkpointing", "seconds", "memory, MiB", title="An update alone")
+    for update, of_update in of_updates:
+        made.add_row(
+            str(update.frames),
+            str(update.window or "all"),
+            "yes" if update.checkpointing else "no",
+            f"{of_update.seconds:.1f}",
+            f"{of_update.memory_mb:.0f}",
+        )
+    console.print(made)
 
 
 def _failed(error: Exception) -> typer.Exit:
