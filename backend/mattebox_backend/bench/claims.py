@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from mattebox_backend.bench.suites import Ordering
+from mattebox_backend.bench.suites import Claim, Place
 from mattebox_backend.metrics.bootstrap import Interval, bootstrap_interval
 
 
@@ -18,7 +18,7 @@ class Finding:
     gain is above 0 (or not below it, where equal is enough). clear: every interval lies wholly on that side.
     """
 
-    ordering: Ordering
+    ordering: Claim
     gains: tuple[Interval | None, ...]
 
     @property
@@ -40,19 +40,18 @@ class Finding:
         return gain >= 0 if self.ordering.at_least else gain > 0
 
 
-def judge_ordering(ordering: Ordering, variants: Mapping[str, Any]) -> Finding:
+def judge_ordering(ordering: Claim, variants: Mapping[str, Any]) -> Finding:
     """Hold an ordering against results: variant → {"tasks": task → figures}."""
     sign = 1 if ordering.rising else -1
     gains = []
-    for first, second in pairwise(ordering.variants):
-        before = variants.get(first, {}).get("tasks", {})
-        after = variants.get(second, {}).get("tasks", {})
-        both = [
-            sign * (after[task][ordering.figure] - before[task][ordering.figure])
-            for task in before
-            if task in after
-            and before[task].get(ordering.figure) is not None
-            and after[task].get(ordering.figure) is not None
-        ]
-        gains.append(bootstrap_interval(both))
+    for first, second in pairwise(ordering.places):
+        before, after = _values(variants, first), _values(variants, second)
+        gains.append(bootstrap_interval([sign * (after[t] - before[t]) for t in before if t in after]))
     return Finding(ordering, tuple(gains))
+
+
+def _values(variants: Mapping[str, Any], place: Place) -> dict[str, float]:
+    """By task, what was measured of one variant's figure."""
+    variant, figure = place
+    tasks = variants.get(variant, {}).get("tasks", {})
+    return {name: of_task[figure] for name, of_task in tasks.items() if of_task.get(figure) is not None}

@@ -25,6 +25,9 @@ from mattebox_backend.bench.tasks import Level, load_tasks
 from mattebox_backend.errors import MatteboxError
 from mattebox_backend.pocket.checkpoint import write_atomically
 
+_INTERRUPTED = 130
+"""The exit code of a command that Ctrl-C stopped, as a shell gives it."""
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -65,17 +68,20 @@ def edits(
     experiment: Annotated[
         list[str] | None, typer.Option(help="Only this experiment of the suite; again for more.")
     ] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes of one thread each that share the tasks; good on a CPU.")
+    ] = 1,
 ) -> None:
     """Run editing tasks of the synthetic world and hold the results against the truth."""
     try:
         if suite:
             place = work or folders().cache / "bench"
-            run_suite(suite, experiment or [], json_file, page, tasks, device, place)
+            run_suite(suite, experiment or [], json_file, page, tasks, device, place, workers)
             return
         chosen = load_tasks(level)[:tasks]
         variants = _variants(method, ablation or [])
         run = BenchRun(method, backbone, _params(param or []), device, work or folders().cache / "bench")
-        data = _run_with_bar(run, chosen, variants, json_file)
+        data = _run_with_bar(run, chosen, variants, json_file, workers)
         wanted = {task.name for task in chosen}
         shown = {
             **data,
@@ -92,6 +98,9 @@ def edits(
         Console().print(table(summary, f"{method} on {backbone}, {len(chosen)} tasks: mean [95 % interval]"))
         if picture is not None:
             plot(summary, picture)
+    except KeyboardInterrupt:
+        typer.echo(f"Stopped; {json_file} holds what was done, and the same command goes on.", err=True)
+        raise typer.Exit(_INTERRUPTED) from None
     except (MatteboxError, MediaError, OSError) as error:
         raise _failed(error) from error
 
@@ -138,23 +147,32 @@ def cost(
     device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")] = "auto",
     picture: Annotated[Path | None, typer.Option("--plot", help="PNG for a plot of the figures.")] = None,
 ) -> None:
-    """Time and peak memory of every method, over growing clips and growing regions."""
+    """Time and peak memory of every method, over growing clips and growing regions; and of one update of
+    re-attention, with checkpointing, without, and in windows.
+    """
     from mattebox_backend.bench import cost as costs  # loads torch
+    from mattebox_backend.bench import update_cost
 
     try:
+        updates = update_cost.updates(backbone, device)
         trials = [
             *costs.trials_over_frames(backbone, device, frames or costs.FRAMES),
             *costs.trials_over_area(backbone, device, area or costs.AREAS),
         ]
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True)) as bar:
-            line = bar.add_task("cost", total=len(trials))
+            line = bar.add_task("cost", total=len(trials) + len(updates))
 
             def on_done(trial: costs.Trial, _: costs.Cost) -> None:
                 bar.update(line, advance=1, description=f"{trial.name}, {trial.frames} frames")
 
+            def on_update(update: update_cost.Update) -> None:
+                bar.update(line, advance=1, description=f"an update over {update.frames} frames")
+
+            of_updates = update_cost.measure_updates(updates, on_update)
             found = costs.measure_all(trials, on_done)
-        write_atomically(json_file, (json.dumps(costs.to_json(found), indent=1) + "\n").encode())
+        figures = {"renders": costs.to_json(found), "updates": update_cost.to_json(of_updates)}
+        write_atomically(json_file, (json.dumps(figures, indent=1) + "\n").encode())
         if picture is not None:
             plot_cost(found, picture)
     except (MatteboxError, MediaError, OSError) as error:
@@ -168,7 +186,18 @@ def cost(
             f"{spent.total:.1f}",
             f"{spent.peak_memory_mb:.0f}",
         )
-    Console().print(made)
+    console = Console()
+    console.print(made)
+    made = Table("frames", "window", "checkpointing", "seconds", "memory, MiB", title="An update alone")
+    for update, of_update in of_updates:
+        made.add_row(
+            str(update.frames),
+            str(update.window or "all"),
+            "yes" if update.checkpointing else "no",
+            f"{of_update.seconds:.1f}",
+            f"{of_update.memory_mb:.0f}",
+        )
+    console.print(made)
 
 
 def _failed(error: Exception) -> typer.Exit:
@@ -187,7 +216,11 @@ def _failed(error: Exception) -> typer.Exit:
 
 
 def _run_with_bar(
-    run: BenchRun, chosen: list[Any], variants: Mapping[str, Mapping[str, ParamValue]], json_file: Path
+    run: BenchRun,
+    chosen: list[Any],
+    variants: Mapping[str, Mapping[str, ParamValue]],
+    json_file: Path,
+    workers: int,
 ) -> dict[str, Any]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
@@ -196,7 +229,7 @@ def _run_with_bar(
         def on_done(variant: str, task: str, figures: Mapping[str, Any]) -> None:
             bar.update(line, advance=1, description=f"{task} {variant}: accuracy {figures['accuracy']:.2f}")
 
-        return run_tasks(run, chosen, variants, Results(json_file), on_done)
+        return run_tasks(run, chosen, variants, Results(json_file), on_done, workers)
 
 
 def _variants(method: str, names: list[str]) -> Mapping[str, Mapping[str, ParamValue]]:

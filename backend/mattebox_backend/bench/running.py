@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -16,19 +18,26 @@ from mattebox_media import write_clip
 from numpy.typing import NDArray
 
 from mattebox_backend.bench.judging import judge
+from mattebox_backend.bench.region_figures import region_figures, with_dilated_masks
 from mattebox_backend.bench.results import Results
-from mattebox_backend.bench.tasks import Task, load_tasks, tasks_to_json
+from mattebox_backend.bench.tasks import Task, cut, load_tasks, tasks_to_json
+from mattebox_backend.bench.workers import spread
 from mattebox_backend.device import Device, choose_device
 from mattebox_backend.edit import Edit, Region
 from mattebox_backend.methods import find_method
 from mattebox_backend.methods.sampling_parameters import NEVER
 from mattebox_backend.models.registry import ModelRegistry
-from mattebox_backend.render import RenderPaths, Stage, render
+from mattebox_backend.render import RenderPaths, Report, Stage, render
 
 if TYPE_CHECKING:
     from mattebox_backend.controls.composite import Frame
 
 ParamValue: TypeAlias = bool | int | float | str
+
+_Errand: TypeAlias = tuple[Task, dict[str, dict[str, ParamValue]]]
+"""A task, and the parameters of every variant that it is to be run under."""
+_Measured: TypeAlias = tuple[str, str, dict[str, Any]]
+"""Variant, name of the task, figures."""
 
 ABLATIONS: Final[dict[str, dict[str, dict[str, ParamValue]]]] = {
     "st-modulator": {
@@ -48,7 +57,8 @@ ABLATIONS: Final[dict[str, dict[str, dict[str, ParamValue]]]] = {
 @dataclass(frozen=True, slots=True)
 class BenchRun:
     """What is run: the method, its parameters, the backbone and the device, and folders for clips and
-    inversions.
+    inversions. sensitivity: pixels by which masks are dilated for a second result to hold against the first;
+    0 makes none. frames: clips are cut to so many; None leaves them as they are.
     """
 
     method: str
@@ -56,6 +66,8 @@ class BenchRun:
     params: Mapping[str, ParamValue]
     device: str
     work: Path
+    sensitivity: int = 0
+    frames: int | None = None
 
 
 class Silent:
@@ -74,26 +86,66 @@ def run_tasks(
     variants: Mapping[str, Mapping[str, ParamValue]],
     results: Results,
     on_done: Callable[[str, str, Mapping[str, Any]], None],
+    workers: int = 1,
 ) -> dict[str, Any]:
     """Run every task under every variant and return the results; ``results`` is rewritten after each, and
     what it holds is not run again.
 
-    ``on_done`` gets the variant, the task and its figures. Raises :class:`UnusableResults` when ``results``
-    belongs to another run.
+    ``on_done`` gets the variant, the task and its figures. workers: with more than one, tasks are spread over
+    so many processes, each with a model of its own, and results are kept task by task. Raises
+    :class:`UnusableResults` when ``results`` belongs to another run.
     """
     device = choose_device(run.device)
     models = ModelRegistry()
     data = results.resume(_key(run, models, device))
+    params = {variant: {**run.params, **extra} for variant, extra in variants.items()}
+    done = {
+        variant: data["variants"].setdefault(variant, {"params": params[variant], "tasks": {}})["tasks"]
+        for variant in variants
+    }
+    found: Generator[list[_Measured], None, None]
+    todo: list[_Errand] = []
     for task in tasks:
-        for variant, extra in variants.items():
-            done = data["variants"].setdefault(variant, {"params": {**run.params, **extra}, "tasks": {}})
-            if task.name not in done["tasks"]:
-                done["tasks"][task.name] = _run_task(
-                    run, task, variant, {**run.params, **extra}, models, device
-                )
-                results.keep(data)
-            on_done(variant, task.name, done["tasks"][task.name])
+        for variant in variants:
+            if task.name in done[variant]:
+                on_done(variant, task.name, done[variant][task.name])
+        missing = {variant: given for variant, given in params.items() if task.name not in done[variant]}
+        if missing:
+            todo.append((task, missing))
+    if workers > 1:
+        models.unload()
+        plain = replace(run, params=dict(run.params))  # a mapping of another kind may not travel
+        found = spread(partial(_run_apart, plain), todo, min(workers, max(1, len(todo))))
+    else:
+        found = (
+            [(variant, task.name, _run_task(run, task, variant, given, models, device))]
+            for task, missing in todo
+            for variant, given in missing.items()
+        )
+    with closing(found):
+        for measured in found:
+            for variant, name, figures in measured:
+                done[variant][name] = figures
+            results.keep(data)
+            for variant, name, figures in measured:
+                on_done(variant, name, figures)
     return data
+
+
+def _run_apart(run: BenchRun, errand: _Errand) -> list[_Measured]:
+    """What a worker does: a task under every variant, which share its inversion."""
+    task, missing = errand
+    models, device = _own_models(), choose_device(run.device)
+    return [
+        (variant, task.name, _run_task(run, task, variant, params, models, device))
+        for variant, params in missing.items()
+    ]
+
+
+@cache
+def _own_models() -> ModelRegistry:
+    """A worker's, whose model stays loaded from task to task."""
+    return ModelRegistry()
 
 
 def _key(run: BenchRun, models: ModelRegistry, device: Device) -> dict[str, Any]:
@@ -102,6 +154,8 @@ def _key(run: BenchRun, models: ModelRegistry, device: Device) -> dict[str, Any]
     """
     method = find_method(run.method)
     backbone = models.load(run.backbone, device)
+    # Only what a run asks for stands in its key: results that are older than a question stay good.
+    asked = {"sensitivity": run.sensitivity, "frames": run.frames}
     return {
         "method": run.method,
         "backbone": run.backbone,
@@ -109,6 +163,7 @@ def _key(run: BenchRun, models: ModelRegistry, device: Device) -> dict[str, Any]
         "params": asdict(method.parse(run.params, backbone.defaults.get(run.method))),
         "device": device.name,
         "tasks": hashlib.sha256(tasks_to_json(load_tasks()).encode()).hexdigest(),
+        **{name: value for name, value in asked.items() if value},
     }
 
 
@@ -155,8 +210,34 @@ def _run_task(
     models: ModelRegistry,
     device: Device,
 ) -> dict[str, Any]:
+    task = cut(task, run.frames)
     clip = write_source(task, run.work / "clips")
     edit = build_edit(task, clip, run.method, run.backbone, params)
+    began = time.perf_counter()
+    frames, report = _render(run, edit, models, device)
+    seconds = time.perf_counter() - began
+    other = None
+    if run.sensitivity:
+        dilated = with_dilated_masks(edit, run.sensitivity)
+        other = (_render(run, dilated, models, device)[0], dilated)
+    shown = run.work / "results" / variant
+    shown.mkdir(parents=True, exist_ok=True)
+    write_clip(shown / f"{task.name}.mkv", iter(frames), fps=Fraction(12))
+    return {
+        "level": task.level.value,
+        **asdict(judge(task, frames)),
+        **asdict(region_figures(frames, edit, other, models.load(run.backbone, device))),
+        "seconds": round(seconds, 3),
+        "peak_memory_mb": round(report.peak_memory_mb, 1),
+        "background_exact_share": report.background_exact_share,
+        "inversion_cached": report.inversion_cached,
+    }
+
+
+def _render(
+    run: BenchRun, edit: Edit, models: ModelRegistry, device: Device
+) -> tuple[NDArray[np.uint8], Report]:
+    """The frames (F, H, W, 3) that come of an edit."""
     collected: list[Frame] = []
 
     def keep(frames: Iterator[Frame]) -> None:
@@ -165,18 +246,5 @@ def _run_task(
     # A checkpoint that a run before this one left would make the render seem to take no time.
     with tempfile.TemporaryDirectory(prefix="mattebox-bench-") as checkpoint:
         paths = RenderPaths(run.work / "inversions", Path(checkpoint))
-        began = time.perf_counter()
         report = render(edit, models=models, device=device, paths=paths, monitor=Silent(), write=keep)
-        seconds = time.perf_counter() - began
-    frames = np.stack([np.asarray(frame, np.uint8)[..., :3] for frame in collected])
-    shown = run.work / "results" / variant
-    shown.mkdir(parents=True, exist_ok=True)
-    write_clip(shown / f"{task.name}.mkv", iter(frames), fps=Fraction(12))
-    return {
-        "level": task.level.value,
-        **asdict(judge(task, frames)),
-        "seconds": round(seconds, 3),
-        "peak_memory_mb": round(report.peak_memory_mb, 1),
-        "background_exact_share": report.background_exact_share,
-        "inversion_cached": report.inversion_cached,
-    }
+    return np.stack([np.asarray(frame, np.uint8)[..., :3] for frame in collected]), report

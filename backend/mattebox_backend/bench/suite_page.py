@@ -56,9 +56,12 @@ def _setting(experiment: Experiment, found: Mapping[str, Any] | None) -> str:
     level = f"{experiment.level.value} tasks" if experiment.level else "tasks of all levels"
     what = "reconstruction of " if experiment.reconstruct else ""
     given = ", ".join(f"`{name} = {value}`" for name, value in experiment.params.items())
-    return f"`{experiment.method}` on `{found['run']['backbone']}`, {what}{tasks} {level}" + (
-        f", {given}." if given else "."
-    )
+    said = [f"`{experiment.method}` on `{found['run']['backbone']}`", f"{what}{tasks} {level}"]
+    said += [f"cut to {experiment.frames} frames"] if experiment.frames else []
+    said += [given] if given else []
+    if experiment.sensitivity:
+        said.append(f"sensitivity to masks dilated by {experiment.sensitivity} pixels")
+    return ", ".join(said) + "."
 
 
 def _table(experiment: Experiment, variants: Mapping[str, Any]) -> list[str]:

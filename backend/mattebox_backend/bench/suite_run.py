@@ -29,21 +29,29 @@ def run_suite(
     limit: int | None,
     device: str,
     work: Path,
+    workers: int = 1,
 ) -> None:
     """Run the experiments of a suite, or those named, and say how every ordering fared.
 
     json_file: holds the figures of all; a second run goes on. page: Markdown that is written anew after
-    every experiment. limit: tasks of each, at most. Raises `BenchError` for a suite or an experiment that is
-    unknown.
+    every experiment. limit: tasks of each, at most. workers: processes that share them. Raises `BenchError`
+    for a suite or an experiment that is unknown.
     """
     chosen = _choose(suite, names)
     results: dict[str, Any] = {}
     for experiment in chosen:
         run = BenchRun(
-            experiment.method, experiment.backbone, experiment.params, device, work / experiment.name
+            experiment.method,
+            experiment.backbone,
+            experiment.params,
+            device,
+            work / experiment.name,
+            sensitivity=experiment.sensitivity,
+            frames=experiment.frames,
         )
         tasks = tasks_of(experiment)[:limit]
-        results[experiment.name] = _with_bar(experiment, run, tasks, Results(json_file, experiment.name))
+        file = Results(json_file, experiment.name)
+        results[experiment.name] = _with_bar(experiment, run, tasks, file, workers)
         for finding in findings(experiment, results[experiment.name]["variants"]):
             typer.echo(f"{experiment.name}: {finding.ordering.words}: {finding.verdict.replace('*', '')}")
         if page is not None:
@@ -69,7 +77,7 @@ def _choose(suite: str, names: Sequence[str]) -> list[Experiment]:
 
 
 def _with_bar(
-    experiment: Experiment, run: BenchRun, tasks: Sequence[Task], results: Results
+    experiment: Experiment, run: BenchRun, tasks: Sequence[Task], results: Results, workers: int
 ) -> dict[str, Any]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
@@ -78,7 +86,7 @@ def _with_bar(
         def on_done(variant: str, task: str, figures: Mapping[str, Any]) -> None:
             bar.update(line, advance=1, description=f"{experiment.name}: {task} {variant}")
 
-        return run_tasks(run, tasks, experiment.variants, results, on_done)
+        return run_tasks(run, tasks, experiment.variants, results, on_done, workers)
 
 
 def _arguments() -> list[str]:

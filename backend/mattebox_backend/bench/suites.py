@@ -14,6 +14,10 @@ from mattebox_backend.methods.parameters import ParameterValue
 Params = Mapping[str, ParameterValue]
 
 
+Place = tuple[str, str]
+"""A variant, and a figure of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ordering:
     """A claim: `figure` grows (or, where not `rising`, falls) from each variant to the next. at_least: equal
@@ -26,10 +30,44 @@ class Ordering:
     at_least: bool = False
 
     @property
+    def places(self) -> tuple[Place, ...]:
+        """What is held against each other, each against the next."""
+        return tuple((variant, self.figure) for variant in self.variants)
+
+    @property
     def words(self) -> str:
         """As the page says it."""
-        sign = {(True, False): "<", (True, True): "≤", (False, False): ">", (False, True): "≥"}
-        return f"{self.figure}: " + f" {sign[self.rising, self.at_least]} ".join(self.variants)
+        return f"{self.figure}: " + _chain(self.variants, self.rising, self.at_least)
+
+
+@dataclass(frozen=True, slots=True)
+class FigureOrdering:
+    """A claim on one variant: each of its `figures` is larger (or, where not `rising`, smaller) than the one
+    before it. at_least: equal is enough.
+    """
+
+    variant: str
+    figures: tuple[str, ...]
+    rising: bool = True
+    at_least: bool = False
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """What is held against each other, each against the next."""
+        return tuple((self.variant, figure) for figure in self.figures)
+
+    @property
+    def words(self) -> str:
+        """As the page says it."""
+        return f"{self.variant}: " + _chain(self.figures, self.rising, self.at_least)
+
+
+Claim = Ordering | FigureOrdering
+
+
+def _chain(names: tuple[str, ...], rising: bool, at_least: bool) -> str:
+    sign = {(True, False): "<", (True, True): "≤", (False, False): ">", (False, True): "≥"}
+    return f" {sign[rising, at_least]} ".join(names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +76,8 @@ class Experiment:
 
     source: paper and table or figure. level, tasks: of the list. params: of every variant. reconstruct: the
     task is to give the source back (its prompts for the edit's), and is held against the source.
+    sensitivity: every task is rendered once more with masks that are dilated by so many pixels, for the
+    figures of eq. 6.5; 0 does not. frames: clips are cut to so many; None leaves them whole.
     """
 
     name: str
@@ -47,11 +87,13 @@ class Experiment:
     level: Level | None
     tasks: int
     variants: Mapping[str, Params]
-    orderings: tuple[Ordering, ...]
+    orderings: tuple[Claim, ...]
     figures: tuple[str, ...]
     params: Params = field(default_factory=dict)
     reconstruct: bool = False
     backbone: str = "pocket-sd"
+    sensitivity: int = 0
+    frames: int | None = None
 
 
 _FREE: Final[Params] = {"preserve": False}
@@ -180,8 +222,36 @@ _REGION_AWARE = Experiment(
     ),
     figures=("accuracy", "boundary", "psnr", "warp", "gradient_region"),
 )
+_SMOOTHINGS: Final = ("none", "3 pixels", "6 pixels")
+_SENSITIVITY = Experiment(
+    name="region-aware-6.5",
+    title="How much hangs on the exact mask, and what boundary smoothing does to it",
+    source="Region-aware diffusion, eqs. 6.3 to 6.5",
+    method="roi-aware",
+    level=Level.CLASS,
+    tasks=12,
+    variants={
+        name: {"boundary_smoothing": pixels}
+        for name, pixels in zip(_SMOOTHINGS, (0.0, 3.0, 6.0), strict=True)
+    },
+    orderings=(
+        *(FigureOrdering(name, ("sensitivity_away", "sensitivity_near")) for name in _SMOOTHINGS),
+        Ordering("sensitivity_near", _SMOOTHINGS, rising=False),
+        Ordering("sensitivity", _SMOOTHINGS, rising=False),
+    ),
+    figures=(
+        "sensitivity",
+        "sensitivity_near",
+        "sensitivity_away",
+        "spread_region",
+        "spread_background",
+        "accuracy",
+        "boundary",
+    ),
+    sensitivity=2,
+)
 
 SUITES: Final[Mapping[str, tuple[Experiment, ...]]] = MappingProxyType(
-    {"papers": (_ST_MODULATOR, _REATCO, _TOP_K, _RECONSTRUCTION, _EDITING, _REGION_AWARE)}
+    {"papers": (_ST_MODULATOR, _REATCO, _TOP_K, _RECONSTRUCTION, _EDITING, _REGION_AWARE, _SENSITIVITY)}
 )
 """By the name that `--suite` takes."""

@@ -131,6 +131,13 @@ def to_give_back(task: Task) -> Task:
     return replace(task, edits=(), regions=regions)
 
 
+def cut(task: Task, frames: int | None) -> Task:
+    """The task on the first `frames` frames of its clip, on all where there are no more; None leaves it."""
+    if frames is None:
+        return task
+    return replace(task, scene=replace(task.scene, frames=min(frames, task.scene.frames)))
+
+
 def load_tasks(level: Level | None = None) -> list[Task]:
     """The shipped list, or its tasks of one level. The levels alternate, so that the first N are a fair
     choice of all.

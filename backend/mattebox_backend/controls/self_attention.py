@@ -69,12 +69,12 @@ class SelfAttentionControl(Control):
         return look_at_reference(pairs, self._inside_of(call), len(call.branches))
 
     def _inside_of(self, call: AttentionCall) -> torch.Tensor:
-        """Which keys lie in a region: (K,) bool."""
+        """Which keys lie in a region: (K,) bool, on the CPU."""
         if self._run is None:
             raise RuntimeError("SelfAttentionControl steers only between prepare() and close().")
         if call.grid not in self._inside:
             owners = torch.from_numpy(self._run.regions.owners(*call.grid)).flatten(1)
-            self._inside[call.grid] = (owners > 0).to(call.device)
+            self._inside[call.grid] = owners > 0
         return self._inside[call.grid][list(call.key_frames)].flatten()
 
 
@@ -91,25 +91,30 @@ def share_maps(pairs: Mapping[int, int]) -> Projections:
     return Projections(edit)
 
 
-def look_at_reference(
-    pairs: Mapping[int, int], inside: torch.Tensor, branches: int
-) -> tuple[Projections, LowRankBias]:
+def look_at_reference(pairs: Mapping[int, int], inside: torch.Tensor, branches: int) -> tuple[Term, ...]:
     """SA-II: branch i attends to its own keys and, outside the regions, to those of branch `pairs[i]`:
-    `S(Q*·[K* | K]ᵀ/√d ⊗ [1 | M])·[V* | V]`, where keys of the reference inside a region are left out.
+    `S(Q*·[K* | K]ᵀ/√d ⊗ [1 | M])·[V* | V]`. Keys of the reference inside a region are not there at all, which
+    is what hiding them comes to.
 
-    inside: (K,) bool. Branches that are not steered see their own keys alone.
+    inside: (K,) bool, on the CPU. Branches that are not steered see their own keys alone; all branches of a
+    call have equally many, so theirs are lengthened too, by keys that are hidden from them.
     """
+    outside = (~inside).nonzero().squeeze(1)
 
     def edit(
         query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         order = [pairs.get(place, place) for place in range(branches)]
-        return query, torch.cat([key, key[order]], 2), torch.cat([value, value[order]], 2)
+        chosen = outside.to(key.device)
+        added = (projected[order].index_select(2, chosen) for projected in (key, value))
+        longer_key, longer_value = (
+            torch.cat([own, more], 2) for own, more in zip((key, value), added, strict=True)
+        )
+        return query, longer_key, longer_value
 
-    hidden = torch.ones(branches, len(inside), dtype=torch.bool, device=inside.device)
-    for place in pairs:
-        hidden[place] = inside
-    bias = torch.cat([torch.zeros_like(hidden), hidden], 1).float() * _NEVER_SEEN
-    return Projections(edit), LowRankBias(
-        torch.ones(1, 1, 1, 1, device=inside.device), bias.view(branches, 1, -1, 1)
-    )
+    hidden = torch.zeros(branches, len(inside) + len(outside))
+    for place in set(range(branches)) - pairs.keys():
+        hidden[place, len(inside) :] = _NEVER_SEEN
+    if not hidden.any():
+        return (Projections(edit),)
+    return Projections(edit), LowRankBias(torch.ones(1, 1, 1, 1), hidden.view(branches, 1, -1, 1))

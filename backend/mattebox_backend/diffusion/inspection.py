@@ -1,4 +1,5 @@
-"""What a run did on its way: attention per word and the controls' own maps, at some of its steps.
+"""What a run did on its way: attention per word and the controls' own maps, at some of its steps; and what
+its model saw of the source's layout before.
 
 Looking changes no bit of the result: the prediction of a step is asked for once more, with listeners.
 """
@@ -10,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,10 +21,16 @@ from numpy.typing import NDArray
 from mattebox_backend.attention import SiteKind
 from mattebox_backend.attention.capture import MapCapture
 from mattebox_backend.diffusion.control import EDIT_BRANCH, Control, Question, Run, Step
+from mattebox_backend.diffusion.schedule import felt_log_snr
+from mattebox_backend.segment.clusters import cluster
+from mattebox_backend.segment.layout import readable_level, readable_sites, row_features
 
 _LOOKS = 8
 _CONTROL = "control:"
 WORDS = "words.json"
+CLUSTERS = "clusters.npz"
+_CLUSTERS = 5
+"""As many as `mattebox regions` looks for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +45,41 @@ class InspectedWord:
 class Inspector:
     """Keeps a file per step that it looks at, in a folder of its own; a run that is resumed goes on there.
 
-    `words.json`: the words. `step-<index>.npz`: `level` (log-SNR as felt at 512²), `attention` (words, F, h,
-    w) float16, mean over heads, sites and the tokens of a word, at latent size; `control:<name>` (F, h, w)
-    float16.
+    source: text states (L, C) of the source prompt.
+
+    `words.json`: the words. `clusters.npz`: `level` (log-SNR as felt at 512²) and `labels` (F, h, w) uint8,
+    k-means of the inversion's self attention. `step-<index>.npz`: `level` (log-SNR as felt at 512²),
+    `attention` (words, F, h, w) float16, mean over heads, sites and the tokens of a word, at latent size;
+    `control:<name>` (F, h, w) float16.
     """
 
-    def __init__(self, folder: Path, words: Sequence[InspectedWord]) -> None:
+    def __init__(self, folder: Path, words: Sequence[InspectedWord], source: torch.Tensor, seed: int) -> None:
         self._folder = folder
         self._words = tuple(words)
+        self._source = source
+        self._seed = seed
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(folder / WORDS) as stream:
             stream.write(json.dumps([asdict(word) for word in words], indent=1).encode())
+
+    def begin(self, run: Run) -> None:
+        """Keep the clusters of the inversion that a run starts from, before any control listens.
+
+        A backbone that cannot see all frames at once leaves none: rows over some of them tell nothing of
+        tokens in others.
+        """
+        limit, file = run.backbone.frame_limit, self._folder / CLUSTERS
+        if file.exists() or (limit is not None and limit < run.frames):
+            return
+        sites = readable_sites(run.backbone, run.latent_size)
+        level = readable_level(run.grid, run.picture_size)
+        latents = run.trajectory.level(level, run.backbone.device)
+        timestep = run.grid.timesteps[level]
+        features = row_features(run.backbone, latents, timestep, self._source, sites, self._seed)
+        labels = cluster(features, min(_CLUSTERS, len(features)), self._seed)
+        planes = labels.reshape(run.frames, *sites[0].grid(*run.latent_size)).astype(np.uint8)
+        felt = felt_log_snr(run.grid.log_snr(level), *run.picture_size)
+        self._keep(file, {"level": np.float64(felt), "labels": planes})
 
     def wants(self, step: Step) -> bool:
         """Whether a step is looked at: the first, the last, and some between, evenly."""
@@ -60,9 +92,13 @@ class Inspector:
         for control in controls:
             for name, values in control.shows().items():
                 arrays[f"{_CONTROL}{name}"] = values.detach().float().cpu().numpy().astype(np.float16)
+        file = self._folder / f"step-{step.index:04d}.npz"
+        self._keep(file, {"level": np.float64(step.felt_log_snr), **arrays})
+
+    def _keep(self, file: Path, arrays: Mapping[str, Any]) -> None:
         content = io.BytesIO()
-        np.savez_compressed(content, level=np.float64(step.felt_log_snr), allow_pickle=False, **arrays)
-        with replacing(self._folder / f"step-{step.index:04d}.npz") as stream:
+        np.savez_compressed(content, allow_pickle=False, **arrays)
+        with replacing(file) as stream:
             stream.write(content.getvalue())
 
     def _attention(self, run: Run, question: Question, step: Step) -> NDArray[np.float16]:
@@ -94,6 +130,16 @@ class Inspector:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Clusters:
+    """Which tokens of the source belong together. level: of the inversion that was read, log-SNR as felt at
+    512². labels: (F, h, w) uint8, from 0.
+    """
+
+    level: float
+    labels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Look:
     """One step of an inspection, read back. attention: (words, F, h, w); controls: by name (F, h, w)."""
 
@@ -122,3 +168,14 @@ def read_inspection(folder: Path) -> tuple[list[InspectedWord], list[Look]]:
             index = int(file.stem.removeprefix("step-"))
             looks.append(Look(index, float(content["level"]), content["attention"], controls))
     return words, looks
+
+
+def read_clusters(folder: Path) -> Clusters | None:
+    """The clusters that an `Inspector` left in a folder; None where it left none.
+
+    Raises `OSError` or `ValueError` where they are damaged.
+    """
+    if not (folder / CLUSTERS).exists():
+        return None
+    with np.load(folder / CLUSTERS, allow_pickle=False) as content:
+        return Clusters(float(content["level"]), content["labels"])

@@ -65,6 +65,8 @@ def sample(
     inspector changes no bit of them.
     """
     try:
+        if inspector is not None:
+            inspector.begin(run)
         edit = Branch(EDIT_BRANCH, text)
         branches = (edit, *(branch for control in controls for branch in control.branches(run)))
         for control in controls:

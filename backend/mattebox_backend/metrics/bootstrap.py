@@ -24,7 +24,8 @@ def bootstrap_interval(
     """Percentile bootstrap (Efron) of the mean of ``values``; None values are left out, and the result is
     None when none remains.
     """
-    known = np.array([v for v in values if v is not None and np.isfinite(v)], float)
+    # Sorted, so that the order in which tasks were done is not in the interval.
+    known = np.sort(np.array([v for v in values if v is not None and np.isfinite(v)], float))
     if known.size == 0:
         return None
     chosen = np.random.default_rng(seed).integers(known.size, size=(draws, known.size))

@@ -247,7 +247,8 @@ class RenderJob:
         if not self.edit.inspect:
             return None
         named = words_of(self.backbone, words, self.regions.regions)
-        return Inspector(self.paths.checkpoint / INSPECTION, named)
+        source = self.backbone.embed(self.source_prompt).states
+        return Inspector(self.paths.checkpoint / INSPECTION, named, source, self.edit.seed)
 
     def _generator(self) -> torch.Generator:
         return torch.Generator().manual_seed(self.edit.seed % 2**63)

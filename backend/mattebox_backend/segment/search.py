@@ -9,26 +9,20 @@ import torch
 from mattebox_media import open_clip
 from numpy.typing import NDArray
 
-from mattebox_backend.attention import AttentionSite, Reach, SiteKind
-from mattebox_backend.attention.rows import RowFeatures
-from mattebox_backend.backbones.protocol import Backbone, WorkingSize, check_frames
+from mattebox_backend.attention import AttentionSite, Reach
+from mattebox_backend.backbones.protocol import Backbone, check_frames
 from mattebox_backend.device import Device
 from mattebox_backend.diffusion.control import SOURCE_BRANCH
 from mattebox_backend.diffusion.denoiser import Denoiser
-from mattebox_backend.diffusion.schedule import felt_log_snr
 from mattebox_backend.errors import InvalidEdit
 from mattebox_backend.render.encoding import encode_frames
 from mattebox_backend.render.stages import BackboneSource, Stage, StageClock
 from mattebox_backend.render.view import View
 from mattebox_backend.segment.clusters import cluster, label_masks
+from mattebox_backend.segment.layout import readable_level, readable_sites, row_features
 from mattebox_backend.segment.proposals import Proposal, ProposalRequest
 
-LEVEL = 0.6
-"""The noise level whose attention is read, as log-SNR felt at 512²: things are still there and their texture
-is not (a quarter of Stable Diffusion's way; Tang et al., DIFT, read theirs at 0.26).
-"""
 _STEPS = 50
-_FEWEST_TOKENS = 16
 _SHORTER = "choose a shorter --range, of at most {limit} frames"
 
 Progress = Callable[[Stage, int, int], None]
@@ -47,7 +41,8 @@ def search(
         check_frames(backbone, request.stop - request.start, _SHORTER)
         text = backbone.embed(request.prompt).states
         size = backbone.working_size(info.width, info.height)
-        sites = _sites(backbone, size, request.reduction)
+        cells = (size.latent_height, size.latent_width)
+        sites = readable_sites(backbone, cells, request.reduction)
         latents = encode_frames(
             reader,
             range(request.start, request.stop),
@@ -58,7 +53,7 @@ def search(
         )
     features = _features(backbone, latents, text, sites, request.seed, progress)
     progress(Stage.MASKS, 0, 1)
-    height, width = sites[0].grid(size.latent_height, size.latent_width)
+    height, width = sites[0].grid(*cells)
     if request.regions > len(features):
         raise InvalidEdit(
             f"{request.regions} regions cannot be made of {len(features)} tokens; ask for fewer."
@@ -68,23 +63,6 @@ def search(
     progress(Stage.MASKS, 1, 1)
     found = [Proposal(of_region, float((of_region > 0).mean())) for of_region in masks]
     return sorted((proposal for proposal in found if proposal.share), key=lambda p: -p.share)
-
-
-def _sites(backbone: Backbone, size: WorkingSize, reduction: int) -> list[AttentionSite]:
-    """The self attention of one size: half the latents' side, as in the paper; small ones are read whole."""
-    of_kind = [site for site in backbone.attention_sites() if site.kind is SiteKind.SELF]
-    has = sorted({site.reduction for site in of_kind})
-    if reduction == 0:
-        fine = min(size.latent_width, size.latent_height) // 2 < _FEWEST_TOKENS
-        wanted = 1 if fine else 2
-        reduction = min(has, key=lambda one: abs(one - wanted))
-    sites = [site for site in of_kind if site.reduction == reduction]
-    if not sites:
-        raise InvalidEdit(
-            f"{backbone.name} has no self attention at 1/{reduction} of its latents; set the reduction to "
-            f"one of {', '.join(map(str, has))}."
-        )
-    return sites
 
 
 def _features(
@@ -97,22 +75,14 @@ def _features(
 ) -> NDArray[np.float32]:
     """One feature per token of all frames, (F·h·w, d): its row of the inversion's self attention."""
     grid = backbone.schedule.grid(_STEPS)
-    felt = [
-        felt_log_snr(grid.log_snr(level), latents.shape[-2], latents.shape[-1])
-        for level in range(grid.steps + 1)
-    ]
-    # The first level that is as noisy as wanted, or the noisiest that there is a step from.
-    last = next((level for level in range(grid.steps) if felt[level] <= LEVEL), grid.steps - 1)
+    last = readable_level(grid, (latents.shape[-2], latents.shape[-1]))
     denoiser = Denoiser(backbone, Reach.ALL)
-    rows = RowFeatures(backbone.switchboard, sites, SOURCE_BRANCH, seed=seed)
-    for level in range(last + 1):
+    for level in range(last):
         progress(Stage.INVERT, level, last + 1)
         timestep = grid.timesteps[level]
-        if level == last:
-            with rows.listening():
-                denoiser.predict(latents.unsqueeze(0), timestep, text.unsqueeze(0), [SOURCE_BRANCH])
-        else:
-            noise = denoiser.predict(latents.unsqueeze(0), timestep, text.unsqueeze(0), [SOURCE_BRANCH])[0]
-            latents = grid.move(latents, noise, level, level + 1)
+        noise = denoiser.predict(latents.unsqueeze(0), timestep, text.unsqueeze(0), [SOURCE_BRANCH])[0]
+        latents = grid.move(latents, noise, level, level + 1)
+    progress(Stage.INVERT, last, last + 1)
+    features = row_features(backbone, latents, grid.timesteps[last], text, sites, seed)
     progress(Stage.INVERT, last + 1, last + 1)
-    return rows.features().cpu().numpy()
+    return features

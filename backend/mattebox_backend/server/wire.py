@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from google.protobuf import json_format
@@ -24,9 +24,6 @@ from mattebox_backend.jobs.clips import OpenedClip
 from mattebox_backend.jobs.previews import Preview
 from mattebox_backend.jobs.takes import Take
 from mattebox_backend.jobs.values import Event, Job, JobState, LogLine, Progress, StateChange
-
-if TYPE_CHECKING:
-    from mattebox_backend.diffusion.inspection import Look
 
 _MODES = {
     edit_pb2.MASK_MODE_UNSPECIFIED: MaskMode.TIGHT,
@@ -187,26 +184,32 @@ def take_message(take: Take, *, path: str, report: str) -> jobs_pb2.Take:
 
 def inspection_messages(folder: Path) -> Iterator[jobs_pb2.InspectionMap]:
     """Every map that an inspected run left in a folder, step by step. Raises NotFound where it is damaged."""
-    from mattebox_backend.diffusion.inspection import read_inspection  # loads torch
+    from mattebox_backend.diffusion.inspection import read_clusters, read_inspection  # loads torch
 
     try:
         words, looks = read_inspection(folder)
+        clusters = read_clusters(folder)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise NotFound(
             f"What was kept in {folder} is damaged ({error}); render the edit again with inspect = true."
         ) from error
+    if clusters is not None:
+        kind = jobs_pb2.InspectionMap.KIND_CLUSTERS
+        yield _inspection_map(0, clusters.level, clusters.labels, kind, "clusters")
     for look in looks:
+        at = look.index, look.level
         for position, (word, values) in enumerate(zip(words, look.attention, strict=True)):
             yield _inspection_map(
-                look, values, jobs_pb2.InspectionMap.KIND_ATTENTION, word.text, position, word.region
+                *at, values, jobs_pb2.InspectionMap.KIND_ATTENTION, word.text, position, word.region
             )
         for name, values in sorted(look.controls.items()):
-            yield _inspection_map(look, values, jobs_pb2.InspectionMap.KIND_CONTROL, name)
+            yield _inspection_map(*at, values, jobs_pb2.InspectionMap.KIND_CONTROL, name)
 
 
 def _inspection_map(
-    look: Look,
-    values: NDArray[np.float16],
+    step: int,
+    level: float,
+    values: NDArray[np.float16] | NDArray[np.uint8],
     kind: jobs_pb2.InspectionMap.Kind.ValueType,
     name: str,
     position: int = 0,
@@ -218,8 +221,8 @@ def _inspection_map(
         name=name,
         position=position,
         region=region,
-        step=look.index,
-        level=look.level,
+        step=step,
+        level=level,
         frames=frames,
         height=height,
         width=width,

@@ -1,4 +1,6 @@
-"""`mattebox inspect`: sheets of what attention and controls did, over the frames that came out."""
+"""`mattebox inspect`: sheets of what attention and controls did, over the frames that came out, and of the
+clusters that the source falls into.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +20,16 @@ from PIL import Image
 
 from mattebox_desktop.cli.connecting import connect
 from mattebox_desktop.cli.failures import UsageFault
-from mattebox_desktop.cli.pictures import side_by_side
+from mattebox_desktop.cli.pictures import color_of, side_by_side, tinted
 
 _COLUMNS = 5
 _SIDE = 192
 
 
 def run_inspect(take: str, folder: Path, backend: str) -> None:
-    """One PNG per word and per control in the folder: a row per step, a column per frame."""
+    """One PNG per word and per control in the folder: a row per step, a column per frame; and one of the
+    clusters.
+    """
     if folder.exists() and not folder.is_dir():
         raise UsageFault(f"{folder} is a file; name a folder for the pictures with -o.")
     with connect(backend) as client:
@@ -36,9 +40,12 @@ def run_inspect(take: str, folder: Path, backend: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, maps in sheets.items():
         with replacing(folder / f"{name}.png") as file:
-            sheet(maps, frames, picked).save(file, "PNG")
+            draw = cluster_sheet if maps[0].kind == jobs_pb2.InspectionMap.KIND_CLUSTERS else sheet
+            draw(maps, frames, picked).save(file, "PNG")
     words = sum(name.startswith("word-") for name in sheets)
-    typer.echo(f"{folder}: {words} words and {len(sheets) - words} maps of controls, take {take}")
+    controls = sum(name.startswith("control-") for name in sheets)
+    clusters = ", the source's clusters" if len(sheets) > words + controls else ""
+    typer.echo(f"{folder}: {words} words and {controls} maps of controls{clusters}, take {take}")
 
 
 def sheet(
@@ -59,6 +66,22 @@ def sheet(
         top = float(of_step.max()) if attention else common
         heated = [heat(frame, of_step[index], top) for frame, index in zip(frames, picked, strict=True)]
         rows.append((f"step {message.step} {message.level:+.1f} ≤{top:.2g}", heated))
+    return side_by_side(rows, picked)
+
+
+def cluster_sheet(
+    maps: Sequence[jobs_pb2.InspectionMap], frames: Sequence[NDArray[np.uint8]], picked: Sequence[int]
+) -> Image.Image:
+    """The take's frames, and the same under the clusters of the source in their colours, token by token."""
+    rows = [("result", list(frames))]
+    for message in maps:
+        labels = _values(message).astype(np.uint8)
+        colors = [color_of(number) for number in range(int(labels.max()) + 1)]
+        marked = [
+            tinted(frame, [(_cells(labels[index] == n, frame), color) for n, color in enumerate(colors)])
+            for frame, index in zip(frames, picked, strict=True)
+        ]
+        rows.append((f"source's clusters {message.level:+.1f}", marked))
     return side_by_side(rows, picked)
 
 
@@ -84,6 +107,8 @@ def _by_subject(
         if message.kind == jobs_pb2.InspectionMap.KIND_ATTENTION:
             of = re.sub(r"[^\w.-]+", "-", message.region).strip("-")
             name = f"word-{message.position:02d}-{plain}" + (f"-of-{of}" if of else "")
+        elif message.kind == jobs_pb2.InspectionMap.KIND_CLUSTERS:
+            name = "clusters"
         else:
             name = f"control-{plain}"
         subjects[name].append(message)
@@ -94,6 +119,13 @@ def _values(message: jobs_pb2.InspectionMap) -> NDArray[np.float32]:
     """(F, h, w)."""
     shape = (message.frames, message.height, message.width)
     return np.frombuffer(message.values, "<f2").astype(np.float32).reshape(shape)
+
+
+def _cells(inside: NDArray[np.bool_], frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Tokens (h, w) as a mask of a frame's pixels (H, W), 0 or 255."""
+    size = (frame.shape[1], frame.shape[0])
+    plane = Image.fromarray(inside.astype(np.uint8) * 255)
+    return np.asarray(plane.resize(size, Image.Resampling.NEAREST))
 
 
 def _picked(count: int) -> list[int]:

@@ -2,8 +2,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 from mattebox_backend.bench.cli import app
 from typer.testing import CliRunner
@@ -40,6 +45,50 @@ def test_tasks_run_and_resume_and_end_in_a_table_a_file_and_a_plot(
     code, text = _run(untrained_model, tmp_path, "--tasks", "1", "--param", "steps=3")
     assert code == 2
     assert "belong to another run" in text
+
+
+def test_workers_find_what_one_process_finds(untrained_model: Path, tmp_path: Path) -> None:
+    chosen = ["--tasks", "2", "--param", "steps=2", "--ablation", "blend"]
+    for name, workers in (("one", "1"), ("two", "2")):
+        (tmp_path / name).mkdir()
+        code, text = _run(untrained_model, tmp_path / name, *chosen, "--workers", workers)
+        assert code == 0, text
+    one, two = (json.loads((tmp_path / name / "r.json").read_text())["variants"] for name in ("one", "two"))
+    assert list(one) == list(two)
+    for variant in one:
+        assert set(one[variant]["tasks"]) == set(two[variant]["tasks"])
+        for task, figures in one[variant]["tasks"].items():
+            of_worker = two[variant]["tasks"][task]
+            for measured in ("seconds", "peak_memory_mb"):
+                assert figures.pop(measured) > 0
+                assert of_worker.pop(measured) > 0
+            numbers = {name: value for name, value in figures.items() if isinstance(value, float)}
+            assert {name: of_worker.pop(name) for name in numbers} == pytest.approx(
+                numbers, rel=1e-4, abs=1e-4
+            )
+            assert of_worker.items() <= figures.items(), "what is no number"
+
+
+def test_an_interrupt_ends_all_and_is_one_sentence(untrained_model: Path, tmp_path: Path) -> None:
+    file = tmp_path / "r.json"
+    command = f"bench edits --json {file} --backbone {untrained_model} --device cpu --work {tmp_path}/work"
+    running = subprocess.Popen(
+        [sys.executable, "-m", "mattebox_backend", *command.split(), "--param", "steps=2", "--workers", "2"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    deadline = time.monotonic() + 300
+    while not file.exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    workers = psutil.Process(running.pid).children(recursive=True)
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=120)
+    assert running.returncode == 130, said
+    assert said.splitlines()[-1] == f"Stopped; {file} holds what was done, and the same command goes on."
+    assert "Traceback" not in said
+    assert not psutil.wait_procs(workers, timeout=30)[1]
+    assert json.loads(file.read_text())["variants"]["st-modulator"]["tasks"]
 
 
 def test_figures_of_a_model_with_other_defaults_are_not_carried_on(

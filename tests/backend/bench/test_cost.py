@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mattebox_backend.bench import cost as costs
+from mattebox_backend.bench import update_cost
 from mattebox_backend.bench.cli import app
 from mattebox_backend.bench.errors import BenchError
+from mattebox_backend.bench.update_cost import Update, measure_updates
 from mattebox_backend.methods import find_method
 from typer.testing import CliRunner
 
@@ -54,6 +56,8 @@ def test_the_command_writes_figures_and_a_plot(
         return [(trial, costs.Cost({"sample": float(n + 1)}, 100.0 + n)) for n, trial in enumerate(trials)]
 
     monkeypatch.setattr(costs, "measure_all", quick)  # the measuring itself is tested above
+    only = [update_cost.Update(1, device="cpu")]
+    monkeypatch.setattr(update_cost, "updates", lambda *_: only)
     result = CliRunner().invoke(
         app,
         f"cost --json {tmp_path}/c.json --plot {tmp_path}/c.png --frames 1 --frames 2 --area 0.5 "
@@ -61,11 +65,36 @@ def test_the_command_writes_figures_and_a_plot(
     )
     assert result.exit_code == 0, result.output
     figures = json.loads((tmp_path / "c.json").read_text())
-    assert [(f["name"], f["frames"], f["area"]) for f in figures] == [
+    renders = figures["renders"]
+    assert [(f["name"], f["frames"], f["area"]) for f in renders] == [
         ("st-modulator", 1, 0.25),
         ("st-modulator", 2, 0.25),
         ("whole picture", 16, 0.5),
         ("focus", 16, 0.5),
     ]
-    assert np.isfinite([f["total"] for f in figures]).all()
+    assert np.isfinite([f["total"] for f in renders]).all()
+    ((update,),) = (figures["updates"],)
+    assert (update["frames"], update["window"], update["checkpointing"]) == (1, 0, True)
+    assert update["seconds"] > 0
     assert (tmp_path / "c.png").stat().st_size > 10_000
+
+
+def test_checkpointing_halves_the_memory_of_an_update_and_windows_bound_it() -> None:
+    chosen = [Update(16, False), Update(16), Update(8, window=8), Update(32, window=8)]
+    chosen = [replace(update, device="cpu") for update in chosen]
+    whole, saving, short, long = (cost.memory_mb for _, cost in measure_updates(chosen, lambda _: None))
+    assert saving <= whole / 2
+    assert long < 1.25 * short
+    assert long < saving
+
+
+def test_every_update_that_a_figure_needs_is_measured() -> None:
+    chosen = update_cost.updates("x", "cpu")
+    at_once = {(u.frames, u.checkpointing) for u in chosen if not u.window}
+    assert at_once == {(frames, saving) for frames in (8, 16, 32) for saving in (False, True)}
+    assert [u.frames for u in chosen if u.window] == [8, 16, 32, 64]
+
+
+def test_an_update_that_fails_is_one_sentence() -> None:
+    with pytest.raises(BenchError, match=r"An update over 2 frames did not finish"):
+        measure_updates([Update(2, backbone="/nowhere", device="cpu")], lambda _: None)

@@ -14,9 +14,10 @@ from mattebox_backend.bench import suite_run
 from mattebox_backend.bench.claims import judge_ordering
 from mattebox_backend.bench.errors import BenchError, UnusableResults
 from mattebox_backend.bench.judging import Verdict
+from mattebox_backend.bench.region_figures import RegionFigures
 from mattebox_backend.bench.results import Results
 from mattebox_backend.bench.suite_page import write_page
-from mattebox_backend.bench.suites import SUITES, Experiment, Ordering
+from mattebox_backend.bench.suites import SUITES, Experiment, FigureOrdering, Ordering
 from mattebox_backend.bench.tasks import Level, load_tasks, to_give_back
 from mattebox_backend.methods import find_method
 
@@ -33,10 +34,11 @@ def test_every_experiment_asks_for_what_there_is(experiment: Experiment) -> None
     assert len(suite_run.tasks_of(experiment)) == experiment.tasks
     for params in experiment.variants.values():
         method.parse({**experiment.params, **params})
-    named = {name for ordering in experiment.orderings for name in ordering.variants}
-    assert named <= set(experiment.variants)
-    measured = set(experiment.figures) | {ordering.figure for ordering in experiment.orderings}
-    assert measured <= set(Verdict.names())
+    places = [place for ordering in experiment.orderings for place in ordering.places]
+    assert {variant for variant, _ in places} <= set(experiment.variants)
+    measured = set(experiment.figures) | {figure for _, figure in places}
+    assert measured <= {*Verdict.names(), *RegionFigures.names()}
+    assert experiment.sensitivity or not any(figure.startswith("sensitivity") for figure in measured)
 
 
 def test_names_of_experiments_are_their_own() -> None:
@@ -80,6 +82,18 @@ def test_a_chain_comes_out_only_when_every_link_does() -> None:
     finding = judge_ordering(Ordering("psnr", ("a", "b", "c")), results)
     assert [gain.mean if gain else None for gain in finding.gains] == [2.0, -1.0]
     assert not finding.came_out
+
+
+def test_figures_of_one_variant_are_held_against_each_other() -> None:
+    tasks = {"t": {"far": 1.0, "near": 3.0}, "u": {"far": 2.0, "near": 3.0}, "v": {"far": 9.0, "near": None}}
+    ordering = FigureOrdering("a", ("far", "near"))
+    finding = judge_ordering(ordering, {"a": {"tasks": tasks}})
+    (gain,) = finding.gains
+    assert gain is not None
+    assert (gain.mean, gain.count) == (1.5, 2)
+    assert finding.clear
+    assert ordering.words == "a: far < near"
+    assert not judge_ordering(replace(ordering, rising=False), {"a": {"tasks": tasks}}).came_out
 
 
 def test_a_task_to_give_back_is_true_to_its_source() -> None:
@@ -126,6 +140,37 @@ def test_a_suite_runs_goes_on_and_writes_its_page(
     both = json.loads(file.read_text())["experiments"]
     assert list(both) == [small.name, "other"]
     assert both[small.name] == first[small.name], "what was there was run again"
+
+
+def test_an_experiment_on_sensitivity_renders_under_dilated_masks_as_well(
+    untrained_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib")
+    (full,) = (experiment for experiment in EXPERIMENTS if experiment.sensitivity)
+    cut = replace(
+        full,
+        tasks=1,
+        backbone=str(untrained_model),
+        params={"steps": 2},
+        variants={"none": full.variants["none"]},
+        orderings=full.orderings[:1],
+        frames=3,
+    )
+    monkeypatch.setattr(suite_run, "SUITES", {"papers": (cut,)})
+    file = tmp_path / "r.json"
+    suite_run.run_suite("papers", [], file, None, None, "cpu", tmp_path / "work")
+    result = json.loads(file.read_text())["experiments"][cut.name]
+    (found,) = result["variants"]["none"]["tasks"].values()
+    near, away = found["sensitivity_near"], found["sensitivity_away"]
+    assert near > 0, "a composite under wider masks shows more of the edit"
+    assert near**2 + away**2 == pytest.approx(found["sensitivity"] ** 2)
+    assert 1 <= found["spread_region"] <= 4
+    assert 1 <= found["spread_background"] <= 4
+    assert result["run"]["sensitivity"] == 2
+    assert result["run"]["frames"] == 3
+    write_page(tmp_path / "p.md", "papers", [cut], {cut.name: result}, "x")
+    setting = (tmp_path / "p.md").read_text()
+    assert "1 class tasks, cut to 3 frames, `steps = 2`, sensitivity to masks dilated by 2 pixels." in setting
 
 
 def test_unknown_names_are_refused_with_the_nearest(small: Experiment, tmp_path: Path) -> None:

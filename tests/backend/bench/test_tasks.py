@@ -8,7 +8,7 @@ import pytest
 from mattebox_backend.bench.choosing import choose_tasks
 from mattebox_backend.bench.errors import InvalidTasks
 from mattebox_backend.bench.judging import judge
-from mattebox_backend.bench.tasks import Level, load_tasks, tasks_from_json, tasks_to_json
+from mattebox_backend.bench.tasks import Level, cut, load_tasks, tasks_from_json, tasks_to_json
 
 
 def test_the_list_holds_sixty_tasks_of_four_levels() -> None:
@@ -66,3 +66,12 @@ def test_a_task_list_survives_its_json_and_a_wrong_one_is_refused() -> None:
         tasks_from_json(json.dumps(data))
     with pytest.raises(InvalidTasks, match="version 9"):
         tasks_from_json('{"version": 9}')
+
+
+def test_a_task_is_cut_to_the_first_frames_of_its_clip() -> None:
+    task = load_tasks()[0]
+    short = cut(task, 3)
+    assert np.array_equal(short.source.frames, task.source.frames[:3])
+    assert np.array_equal(short.region_masks(short.regions[0]), task.region_masks(task.regions[0])[:3])
+    assert cut(task, 99).scene == task.scene
+    assert cut(task, None) is task

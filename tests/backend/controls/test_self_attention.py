@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mattebox_backend.attention import attend
+from mattebox_backend.attention import Projections, attend
 from mattebox_backend.controls.self_attention import (
     SelfAttentionControl,
     SelfAttentionPlan,
@@ -59,15 +59,29 @@ def test_the_reference_is_seen_outside_the_regions_alone(inside: list[int]) -> N
         torch.testing.assert_close(found[place], own, atol=1e-5, rtol=1e-5)
 
 
+def test_no_more_keys_are_read_than_are_seen() -> None:
+    query, key, value = projections(3, 5)
+    mask = torch.tensor([1, 0, 1, 1, 0], dtype=torch.bool)
+    steered_all = look_at_reference({0: 2, 1: 2, 2: 2}, mask, 3)
+    (only,) = steered_all
+    assert isinstance(only, Projections)
+    _, longer, _ = only.edit(query, key, value)
+    assert longer.shape[2] == 5 + 2
+    torch.testing.assert_close(longer[0, :, 5:], key[2][:, [1, 4]])
+    everywhere = look_at_reference({0: 2}, torch.ones(5, dtype=torch.bool), 3)
+    assert len(everywhere) == 1, "nothing is added, so nothing has to be hidden"
+
+
 @pytest.mark.parametrize("number_format", [torch.bfloat16, torch.float16])
 def test_hidden_keys_stay_hidden_in_half_precision(number_format: torch.dtype) -> None:
     query, key, value = (tensor.to(number_format) for tensor in projections(2, 6))
-    mask = torch.ones(6, dtype=torch.bool)
-    terms = look_at_reference({0: 1}, mask, 2)
-    loud = value.clone()
-    loud[1] = 1000
-    found = attend(query, key, torch.stack([value[0], loud[1]]), terms)
-    assert found[0].abs().max() < 10, "a hidden key was seen"
+    mask = torch.tensor([0, 1, 0, 0, 1, 1], dtype=torch.bool)
+    loud = torch.where(mask[:, None], 1000, value[1]).to(number_format)
+    found = attend(query, key, torch.stack([value[0], loud]), look_at_reference({0: 1}, mask, 2))
+    assert found[0].abs().max() < 10, "a key of the reference inside a region was seen"
+    found = attend(query, key, torch.stack([loud, value[1]]), look_at_reference({1: 0}, ~mask, 2))
+    own = softmax_attention(query[0].double(), key[0].double(), loud.double())
+    torch.testing.assert_close(found[0].double(), own, rtol=0.05, atol=5.0)
 
 
 def run_of(backbone: Any) -> Run:

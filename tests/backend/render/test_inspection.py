@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from mattebox_backend.diffusion.inspection import read_inspection
+from mattebox_backend.diffusion.inspection import read_clusters, read_inspection
+from mattebox_backend.diffusion.schedule import felt_log_snr
+from mattebox_backend.segment.clusters import cluster
 
 PARAMS = {"steps": 6, "window": 20.0, "map_reduction": 2, "refinements": 0}
 
@@ -90,3 +93,66 @@ def test_windows_fill_the_whole_clip(studio: Any) -> None:
 
 def test_a_folder_that_was_never_filled_holds_nothing(tmp_path: Path) -> None:
     assert read_inspection(tmp_path) == ([], [])
+    assert read_clusters(tmp_path) is None
+
+
+def test_clusters_are_those_of_the_inversions_self_attention(studio: Any, backbone: Any) -> None:
+    import torch
+
+    studio.render(inspect=True)
+    found = read_clusters(studio.paths.checkpoint / "inspection")
+    assert found is not None
+    (file,) = studio.paths.inversions.rglob("*.npy")
+    trajectory = np.load(file).astype(np.float32)
+    grid = backbone.schedule.grid(6)
+    felt = [felt_log_snr(grid.log_snr(level), 8, 8) for level in range(6)]
+    level = next((n for n, value in enumerate(felt) if value <= 0.6), 5)
+    assert found.level == pytest.approx(felt[level])
+
+    # One self-attention layer after the other, its softmax over the tokens of all frames beside our kernels.
+    inputs: dict[str, torch.Tensor] = {}
+    sites = [site for site in backbone.attention_sites() if site.kind == "self" and site.reduction == 1]
+    hooks = [
+        backbone.unet.get_submodule(site.name).register_forward_pre_hook(
+            lambda _, args, kwargs, name=site.name: inputs.__setitem__(name, args[0]), with_kwargs=True
+        )
+        for site in sites
+    ]
+    text = backbone.embed(studio.edit.source_prompt).states
+    with torch.no_grad():
+        latents = torch.from_numpy(trajectory[level])
+        backbone.predict(latents[None], grid.timesteps[level], text[None], ["source"])
+        for hook in hooks:
+            hook.remove()
+        rows = torch.zeros(3 * 64, 3 * 64, dtype=torch.float64)
+        for site in sites:
+            layer, hidden = backbone.unet.get_submodule(site.name), inputs[site.name].flatten(0, 1)
+            query = layer.to_q(hidden).unflatten(-1, (layer.heads, -1)).double()
+            key = layer.to_k(hidden).unflatten(-1, (layer.heads, -1)).double()
+            logits = torch.einsum("nhd,khd->hnk", query, key) / query.shape[-1] ** 0.5
+            rows += logits.softmax(-1).mean(0) / len(sites)
+    labels = cluster(rows.numpy().astype(np.float32), 5, studio.edit.seed).reshape(3, 8, 8)
+    assert len(np.unique(found.labels)) == 5
+    # The same parting, up to tokens between two clusters that rounding may move.
+    assert np.mean(found.labels == labels) > 0.95
+
+
+def test_clusters_are_of_the_source_whatever_the_edit_asks_for(studio: Any) -> None:
+    studio.render(inspect=True)
+    one = read_clusters(studio.paths.checkpoint / "inspection")
+    shutil.rmtree(studio.paths.checkpoint)
+    studio.render(inspect=True, params=PARAMS | {"guidance": 2.0, "reattention": False})
+    two = read_clusters(studio.paths.checkpoint / "inspection")
+    assert one is not None
+    assert two is not None
+    assert np.array_equal(one.labels, two.labels)
+
+
+def test_a_model_that_cannot_see_the_clip_at_once_leaves_no_clusters(
+    studio: Any, backbone: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(backbone), "frame_limit", 2)
+    studio.render(inspect=True, params=PARAMS | {"window_frames": 2, "steps": 1})
+    folder = studio.paths.checkpoint / "inspection"
+    assert read_clusters(folder) is None
+    assert len(read_inspection(folder)[1]) == 1

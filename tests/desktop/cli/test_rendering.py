@@ -81,15 +81,17 @@ def test_an_inspected_take_is_drawn_word_by_word(
     take = json.loads((work / "report.json").read_text())["take"]
     drawn = mattebox("inspect", take, "-o", work / "drawn")
     assert (drawn.code, drawn.err) == (0, "")
-    assert "3 words and 1 maps of controls" in drawn.out
+    assert "3 words and 1 maps of controls, the source's clusters" in drawn.out
     assert sorted(sheet.name for sheet in (work / "drawn").iterdir()) == [
+        "clusters.png",
         "control-guidance-away-from-unconditional.png",
         "word-00-a-of-left.png",
         "word-01-red-of-left.png",
         "word-02-circle-of-left.png",
     ]
-    with Image.open(work / "drawn" / "word-01-red-of-left.png") as sheet:
-        assert np.asarray(sheet.convert("RGB")).std() > 5, "a sheet without a picture"
+    for drawn_name in ("word-01-red-of-left.png", "clusters.png"):
+        with Image.open(work / "drawn" / drawn_name) as sheet:
+            assert np.asarray(sheet.convert("RGB")).std() > 5, "a sheet without a picture"
 
     take = json.loads((work / "plain.json").read_text())["take"]
     refused = mattebox("inspect", take, "-o", work / "nothing")

@@ -585,6 +585,8 @@ class InspectionMap(_message.Message):
         """of a word of the prompt, mean over heads and layers; a probability"""
         KIND_CONTROL: InspectionMap._Kind.ValueType  # 2
         """what a control did, in its own unit"""
+        KIND_CLUSTERS: InspectionMap._Kind.ValueType  # 3
+        """which tokens of the source belong together: labels 0, 1, …; one map, of step 0"""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
     KIND_UNSPECIFIED: InspectionMap.Kind.ValueType  # 0
@@ -592,6 +594,8 @@ class InspectionMap(_message.Message):
     """of a word of the prompt, mean over heads and layers; a probability"""
     KIND_CONTROL: InspectionMap.Kind.ValueType  # 2
     """what a control did, in its own unit"""
+    KIND_CLUSTERS: InspectionMap.Kind.ValueType  # 3
+    """which tokens of the source belong together: labels 0, 1, …; one map, of step 0"""
 
     KIND_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
