@@ -124,7 +124,7 @@ _REATCO = Experiment(
     source="ReAtCo, table 2",
     method="reatco",
     level=Level.INSTANCE,
-    tasks=20,
+    tasks=12,
     params=_FREE,
     variants={
         "neither": {"reattention": False, "invariant": False},
@@ -141,6 +141,7 @@ _REATCO = Experiment(
         Ordering("accuracy", ("IRJS", "both")),
     ),
     figures=("accuracy", "placement", "psnr", "background_psnr", "boundary", "warp"),
+    frames=8,
 )
 _TOP_K = Experiment(
     name="reatco-figure-7",
@@ -148,13 +149,14 @@ _TOP_K = Experiment(
     source="ReAtCo, figure 7",
     method="reatco",
     level=Level.INSTANCE,
-    tasks=20,
+    tasks=12,
     params=_FREE,
     variants={f"{share:.0%}": {"top_share": share} for share in (0.2, 0.4, 0.6, 0.8, 1.0)},
     orderings=tuple(
         Ordering("placement", (f"{share:.0%}", "20%"), at_least=True) for share in (0.4, 0.6, 0.8, 1.0)
     ),
     figures=("placement", "accuracy", "psnr"),
+    frames=8,
 )
 _RECONSTRUCTION = Experiment(
     name="videodirector-figures-8-9",
@@ -162,7 +164,7 @@ _RECONSTRUCTION = Experiment(
     source="VideoDirector, figures 8 and 9",
     method="videodirector",
     level=None,
-    tasks=12,
+    tasks=6,
     params={**_FREE, "cross_control": "off", "self_first": False, "self_second": False},
     variants={
         "DDIM": {"inner_steps": 0, "decoupled": False},
@@ -174,6 +176,7 @@ _RECONSTRUCTION = Experiment(
     figures=("whole_psnr", "unsteadiness"),
     reconstruct=True,
     backbone="pocket-motion",
+    frames=8,
 )
 _EDITING = Experiment(
     name="videodirector-figure-7",
@@ -181,7 +184,7 @@ _EDITING = Experiment(
     source="VideoDirector, table 1 and figure 7",
     method="videodirector",
     level=Level.CLASS,
-    tasks=12,
+    tasks=6,
     params=_FREE,
     variants={
         "whole": {},
@@ -201,6 +204,11 @@ _EDITING = Experiment(
     ),
     figures=("accuracy", "background_psnr", "psnr", "boundary", "warp", "gradient_background"),
     backbone="pocket-motion",
+    frames=8,
+)
+_AGAINST_BLENDING: Final = (
+    Ordering("boundary", ("edit and blend", "region-aware"), rising=False),
+    Ordering("accuracy", ("edit and blend", "region-aware"), at_least=True),
 )
 _REGION_AWARE = Experiment(
     name="region-aware-6.6",
@@ -211,16 +219,30 @@ _REGION_AWARE = Experiment(
     tasks=20,
     variants={
         "edit and blend": ABLATIONS["roi-aware"]["global edit, then blend"],
+        "region-aware, no routing": {"routing": 0.0},
         "region-aware": ABLATIONS["roi-aware"]["region-aware"],
-        "+ routing": {"routing": 2.0},
-        "+ routing, bias": {"routing": 2.0, "self_inside": 1.0, "self_outwards": -1.0, "self_inwards": -1.0},
-        "+ boundary smoothing": {"routing": 2.0, "boundary_smoothing": 6.0},
+        "+ bias": {"self_inside": 1.0, "self_outwards": -1.0, "self_inwards": -1.0},
+        "+ boundary smoothing": {"boundary_smoothing": 6.0},
     },
-    orderings=(
-        Ordering("boundary", ("edit and blend", "region-aware"), rising=False),
-        Ordering("accuracy", ("edit and blend", "region-aware"), at_least=True),
-    ),
+    orderings=_AGAINST_BLENDING,
     figures=("accuracy", "boundary", "psnr", "warp", "gradient_region"),
+    frames=8,
+)
+_TRAINED = Experiment(
+    name="region-aware-trained",
+    title="The same on a model that was trained with the mask",
+    source="Region-aware diffusion, sections 3 and 5, eqs. 6.2 and 6.6",
+    method="roi-aware",
+    level=Level.CLASS,
+    tasks=20,
+    variants={
+        "edit and blend": ABLATIONS["roi-aware"]["global edit, then blend"],
+        "region-aware": ABLATIONS["roi-aware"]["region-aware"],
+    },
+    orderings=_AGAINST_BLENDING,
+    figures=("accuracy", "boundary", "psnr", "warp", "gradient_region"),
+    backbone="pocket-roi",
+    frames=8,
 )
 _SMOOTHINGS: Final = ("none", "3 pixels", "6 pixels")
 _SENSITIVITY = Experiment(
@@ -249,9 +271,21 @@ _SENSITIVITY = Experiment(
         "boundary",
     ),
     sensitivity=2,
+    frames=8,
 )
 
 SUITES: Final[Mapping[str, tuple[Experiment, ...]]] = MappingProxyType(
-    {"papers": (_ST_MODULATOR, _REATCO, _TOP_K, _RECONSTRUCTION, _EDITING, _REGION_AWARE, _SENSITIVITY)}
+    {
+        "papers": (
+            _ST_MODULATOR,
+            _REATCO,
+            _TOP_K,
+            _RECONSTRUCTION,
+            _EDITING,
+            _REGION_AWARE,
+            _TRAINED,
+            _SENSITIVITY,
+        )
+    }
 )
 """By the name that `--suite` takes."""

@@ -13,6 +13,7 @@ import diffusers
 import torch
 from diffusers import MotionAdapter
 
+from mattebox_backend.pocket.config import method_defaults
 from mattebox_backend.pocket.errors import PocketError
 from mattebox_backend.pocket.export import replaced_folder
 
@@ -30,7 +31,7 @@ def export_motion(folder: Path, adapter: MotionAdapter, base: str, notes: Mappin
         "_diffusers_version": diffusers.__version__,
         FOLDER: ["diffusers", "MotionAdapter"],
     }
-    about = {"version": 1, "base": base, "methods": {}}
+    about = {**json.loads(method_defaults("pocket-motion")), "base": base}
     with replaced_folder(folder) as fresh:
         copy.deepcopy(adapter).to(torch.float16).save_pretrained(fresh / FOLDER, safe_serialization=True)
         for name, content in (("model_index.json", index), ("mattebox.json", about)):
