@@ -65,13 +65,16 @@ class Cost:
         return sum(seconds for stage, seconds in self.seconds.items() if stage != "load")
 
 
+_STEPS: Final[Mapping[str, ParameterValue]] = {"steps": 6}
+"""Of every method: a step costs what a step costs, and sixty-four frames are many."""
+_RAD: Final[Mapping[str, ParameterValue]] = {**_STEPS, "refinements": 5, "window_frames": 0}
 METHODS: Final[tuple[tuple[str, str, Mapping[str, ParameterValue]], ...]] = (
-    ("st-modulator", "st-modulator", {}),
-    ("reatco", "reatco", {}),
-    ("reatco, no checkpointing", "reatco", {"checkpointing": False}),
-    ("reatco, windows of 8", "reatco", {"window_frames": 8}),
-    ("videodirector", "videodirector", {}),
-    ("roi-aware", "roi-aware", {}),
+    ("st-modulator", "st-modulator", _STEPS),
+    ("reatco", "reatco", _RAD),
+    ("reatco, no checkpointing", "reatco", {**_RAD, "checkpointing": False}),
+    ("reatco, windows of 8", "reatco", {**_RAD, "window_frames": 8, "window_stride": 8}),
+    ("videodirector", "videodirector", {**_STEPS, "inner_steps": 5}),
+    ("roi-aware", "roi-aware", _STEPS),
 )
 """What is tried over growing clips: name, method, parameters."""
 
@@ -88,7 +91,7 @@ def trials_over_frames(backbone: str, device: str, frames: Sequence[int] = FRAME
 def trials_over_area(backbone: str, device: str, areas: Sequence[float] = AREAS) -> list[Trial]:
     """The whole picture computed and only the regions' neighbourhood, for growing regions."""
     return [
-        Trial(name, "roi-aware", params, area=area, backbone=backbone, device=device)
+        Trial(name, "roi-aware", {**_STEPS, **params}, area=area, backbone=backbone, device=device)
         for name, params in (("whole picture", {}), ("focus", {"focus": True}))
         for area in areas
     ]
