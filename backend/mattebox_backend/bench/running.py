@@ -56,9 +56,10 @@ ABLATIONS: Final[dict[str, dict[str, dict[str, ParamValue]]]] = {
 
 @dataclass(frozen=True, slots=True)
 class BenchRun:
-    """What is run: the method, its parameters, the backbone and the device, and folders for clips and
-    inversions. sensitivity: pixels by which masks are dilated for a second result to hold against the first;
-    0 makes none. frames: clips are cut to so many; None leaves them as they are.
+    """What is run: the method, its parameters, the backbone and the device. work: a folder for clips and
+    inversions, which runs may share, and for results, under `name`. sensitivity: pixels by which masks are
+    dilated for a second result to hold against the first; 0 makes none. frames: clips are cut to so many; None
+    leaves them as they are.
     """
 
     method: str
@@ -66,6 +67,7 @@ class BenchRun:
     params: Mapping[str, ParamValue]
     device: str
     work: Path
+    name: str = ""
     sensitivity: int = 0
     frames: int | None = None
 
@@ -220,7 +222,7 @@ def _run_task(
     if run.sensitivity:
         dilated = with_dilated_masks(edit, run.sensitivity)
         other = (_render(run, dilated, models, device)[0], dilated)
-    shown = run.work / "results" / variant
+    shown = run.work / "results" / run.name / variant
     shown.mkdir(parents=True, exist_ok=True)
     write_clip(shown / f"{task.name}.mkv", iter(frames), fps=Fraction(12))
     return {

@@ -45,7 +45,8 @@ def run_suite(
             experiment.backbone,
             experiment.params,
             device,
-            work / experiment.name,
+            work,
+            name=experiment.name,
             sensitivity=experiment.sensitivity,
             frames=experiment.frames,
         )
