@@ -58,8 +58,8 @@ ABLATIONS: Final[dict[str, dict[str, dict[str, ParamValue]]]] = {
 class BenchRun:
     """What is run: the method, its parameters, the backbone and the device. work: a folder for clips and
     inversions, which runs may share, and for results, under `name`. sensitivity: pixels by which masks are
-    dilated for a second result to hold against the first; 0 makes none. frames: clips are cut to so many; None
-    leaves them as they are.
+    dilated for a second result to hold against the first; 0 makes none. frames: clips are cut to so many;
+    None leaves them as they are.
     """
 
     method: str
