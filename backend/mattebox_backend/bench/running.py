@@ -15,11 +15,13 @@ import numpy as np
 from mattebox_media import write_clip
 from numpy.typing import NDArray
 
+from mattebox_backend.bench.errors import BenchError
 from mattebox_backend.bench.judging import judge
 from mattebox_backend.bench.results import Results
 from mattebox_backend.bench.tasks import Task, load_tasks, tasks_to_json
 from mattebox_backend.device import Device, choose_device
 from mattebox_backend.edit import Edit, Region
+from mattebox_backend.errors import UnknownModel
 from mattebox_backend.methods import find_method
 from mattebox_backend.methods.sampling_parameters import NEVER
 from mattebox_backend.models.registry import ModelRegistry
@@ -27,6 +29,7 @@ from mattebox_backend.render import RenderPaths, Stage, render
 
 if TYPE_CHECKING:
     from mattebox_backend.controls.composite import Frame
+    from mattebox_backend.metrics.scorer import Scorer
 
 ParamValue: TypeAlias = bool | int | float | str
 
@@ -45,10 +48,14 @@ ABLATIONS: Final[dict[str, dict[str, dict[str, ParamValue]]]] = {
 """For each method, its variants and the parameters that make them; the full method is named last."""
 
 
+DEFAULT_SCORER: Final = "pocket-score"
+"""The scorer that comes with Mattebox."""
+
+
 @dataclass(frozen=True, slots=True)
 class BenchRun:
     """What is run: the method, its parameters, the backbone and the device, and folders for clips and
-    inversions.
+    inversions. scorer: the CLIP that judges the results, by name, folder or hub id.
     """
 
     method: str
@@ -56,6 +63,7 @@ class BenchRun:
     params: Mapping[str, ParamValue]
     device: str
     work: Path
+    scorer: str = DEFAULT_SCORER
 
 
 class Silent:
@@ -79,24 +87,37 @@ def run_tasks(
     what it holds is not run again.
 
     ``on_done`` gets the variant, the task and its figures. Raises :class:`UnusableResults` when ``results``
-    belongs to another run.
+    belongs to another run, and :class:`BenchError` when the default scorer is not installed.
     """
     device = choose_device(run.device)
     models = ModelRegistry()
-    data = results.resume(_key(run, models, device))
+    scorer = _load_scorer(run.scorer, models, device)
+    data = results.resume(_key(run, models, device, scorer))
     for task in tasks:
         for variant, extra in variants.items():
             done = data["variants"].setdefault(variant, {"params": {**run.params, **extra}, "tasks": {}})
             if task.name not in done["tasks"]:
                 done["tasks"][task.name] = _run_task(
-                    run, task, variant, {**run.params, **extra}, models, device
+                    run, task, variant, {**run.params, **extra}, models, device, scorer
                 )
                 results.keep(data)
             on_done(variant, task.name, done["tasks"][task.name])
     return data
 
 
-def _key(run: BenchRun, models: ModelRegistry, device: Device) -> dict[str, Any]:
+def _load_scorer(name: str, models: ModelRegistry, device: Device) -> Scorer:
+    try:
+        return models.load_scorer(name, device)
+    except UnknownModel as error:
+        if name != DEFAULT_SCORER:
+            raise
+        raise BenchError(
+            f"The scorer {name}, which judges the results, is not installed; make it with mattebox-train "
+            f"{name}, or name another CLIP with --scorer."
+        ) from error
+
+
+def _key(run: BenchRun, models: ModelRegistry, device: Device, scorer: Scorer) -> dict[str, Any]:
     """What the figures depend on, beside task and variant: with other weights, other defaults or another list
     of tasks, earlier figures are those of another run.
     """
@@ -106,6 +127,8 @@ def _key(run: BenchRun, models: ModelRegistry, device: Device) -> dict[str, Any]
         "method": run.method,
         "backbone": run.backbone,
         "weights": backbone.identity,
+        "scorer": run.scorer,
+        "scorer_weights": scorer.identity,
         "params": asdict(method.parse(run.params, backbone.defaults.get(run.method))),
         "device": device.name,
         "tasks": hashlib.sha256(tasks_to_json(load_tasks()).encode()).hexdigest(),
@@ -154,6 +177,7 @@ def _run_task(
     params: Mapping[str, ParamValue],
     models: ModelRegistry,
     device: Device,
+    scorer: Scorer,
 ) -> dict[str, Any]:
     clip = write_source(task, run.work / "clips")
     edit = build_edit(task, clip, run.method, run.backbone, params)
@@ -174,7 +198,7 @@ def _run_task(
     write_clip(shown / f"{task.name}.mkv", iter(frames), fps=Fraction(12))
     return {
         "level": task.level.value,
-        **asdict(judge(task, frames)),
+        **asdict(judge(task, frames, scorer)),
         "seconds": round(seconds, 3),
         "peak_memory_mb": round(report.peak_memory_mb, 1),
         "background_exact_share": report.background_exact_share,

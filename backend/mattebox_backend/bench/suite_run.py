@@ -29,18 +29,19 @@ def run_suite(
     limit: int | None,
     device: str,
     work: Path,
+    scorer: str,
 ) -> None:
     """Run the experiments of a suite, or those named, and say how every ordering fared.
 
     json_file: holds the figures of all; a second run goes on. page: Markdown that is written anew after
-    every experiment. limit: tasks of each, at most. Raises `BenchError` for a suite or an experiment that is
-    unknown.
+    every experiment. limit: tasks of each, at most. scorer: the CLIP that judges, as in `BenchRun`. Raises
+    `BenchError` for a suite or an experiment that is unknown.
     """
     chosen = _choose(suite, names)
     results: dict[str, Any] = {}
     for experiment in chosen:
         run = BenchRun(
-            experiment.method, experiment.backbone, experiment.params, device, work / experiment.name
+            experiment.method, experiment.backbone, experiment.params, device, work / experiment.name, scorer
         )
         tasks = tasks_of(experiment)[:limit]
         results[experiment.name] = _with_bar(experiment, run, tasks, Results(json_file, experiment.name))
