@@ -25,10 +25,11 @@ from mattebox_backend.pocket.score.config import (
 from mattebox_backend.pocket.score.dataset import COLOURS, SHAPES, ScoreSet, examples_of, score_set
 from mattebox_backend.pocket.score.export import export_score, load_score
 from mattebox_backend.pocket.score.measure import margin, measure_score, retrieval
-from mattebox_backend.pocket.score.model import PocketScore
+from mattebox_backend.pocket.score.model import PLACE_SCALE, PocketScore, build_clip, place_states
 from mattebox_backend.pocket.score.training import (
     attribute_error,
     contrastive_error,
+    dense_error,
     draw_batch,
     train_score,
 )
@@ -143,7 +144,7 @@ def test_the_set_is_read_again_and_holds_what_it_says(data: ScoreSet, tmp_path: 
     tokenizer = build_tokenizer(32)
     first = score_set(TINY, tokenizer, tmp_path)
     again = score_set(TINY, tokenizer, tmp_path)
-    for name in ("images", "tokens", "right", "wrong", "shape", "colour"):
+    for name in ("images", "tokens", "right", "wrong", "shape", "colour", "seen"):
         assert np.array_equal(getattr(again, name), getattr(first, name))
         assert np.array_equal(getattr(data, name), getattr(first, name))
     texts = tokenizer.batch_decode(data.tokens.astype(int), skip_special_tokens=True)
@@ -151,6 +152,7 @@ def test_the_set_is_read_again_and_holds_what_it_says(data: ScoreSet, tmp_path: 
         right, wrong = [texts[k] for k in data.right[n]], {texts[k] for k in data.wrong[n].ravel()}
         assert not set(right) & wrong
         if data.shape[n] >= 0:
+            assert len(COLOURS) * data.shape[n] + data.colour[n] in data.seen[n]
             assert all(f"{COLOURS[data.colour[n]]} {SHAPES[data.shape[n]]}" in text for text in right)
 
 
@@ -185,6 +187,45 @@ def test_pictures_of_no_class_have_no_attribute_error() -> None:
     expected = -math.log(math.exp(0.0) / (math.exp(0.0) + math.exp(1.0)))
     assert float(attribute_error(logits, torch.tensor([-1, 0, -1]))) == pytest.approx(expected)
     assert float(attribute_error(logits, torch.tensor([-1, -1, -1]))) == 0
+
+
+def test_patches_are_asked_for_their_pixels_and_for_whose_they_are() -> None:
+    rng = np.random.default_rng(0)
+    seen = np.full((2, 4, 4), -1)
+    seen[0, :2, :2] = 9  # the first patch is one object's, the third a quarter another's
+    seen[0, 2, 0] = 3
+    seen[1, 3, 1:3] = [5, 7]
+    objects, shapes, colours = (
+        rng.normal(size=(2, 4, 4)),
+        rng.normal(size=(2, 4, 6)),
+        rng.normal(size=(2, 4, 8)),
+    )
+    places = [[(row, column) for row in (r, r + 1) for column in (c, c + 1)] for r in (0, 2) for c in (0, 2)]
+    pixels = named = 0.0
+    labelled = [(0, 0, 9), (0, 2, 3), (1, 2, 5), (1, 3, 7)]
+    for picture in range(2):
+        for patch, place in enumerate(places):
+            for pixel, (row, column) in enumerate(place):
+                chance = 1 / (1 + math.exp(-objects[picture, patch, pixel]))
+                pixels -= math.log(chance if seen[picture, row, column] >= 0 else 1 - chance) / 32
+    for picture, patch, label in labelled:
+        for logits, right in ((shapes[picture, patch], label // 8), (colours[picture, patch], label % 8)):
+            named -= math.log(math.exp(logits[right]) / np.exp(logits).sum()) / len(labelled)
+    given = [torch.tensor(logits, dtype=torch.float32) for logits in (objects, shapes, colours)]
+    found = dense_error(*given, torch.tensor(seen))
+    assert float(found) == pytest.approx(pixels + named, rel=1e-5)
+
+
+def test_places_begin_with_neighbours_alike() -> None:
+    places = place_states(4, 8)
+    assert places.shape == (16, 8)
+    slow = math.sin(2 / 100), math.cos(2 / 100), math.sin(1 / 100), math.cos(1 / 100)
+    fast = math.sin(2), math.cos(2), math.sin(1), math.cos(1)  # column 2 of row 1
+    expected = [value for pair in zip(fast, slow, strict=True) for value in pair]
+    np.testing.assert_allclose(places[4 + 2], expected, atol=1e-6)
+    clip = build_clip(TINY, build_tokenizer(32))
+    learnt = clip.vision_model.embeddings.position_embedding.weight[1:]
+    torch.testing.assert_close(learnt.detach(), PLACE_SCALE * place_states(2, 8))
 
 
 def test_a_batch_holds_every_caption_once_and_cuts_off_padding(data: ScoreSet) -> None:

@@ -15,7 +15,7 @@ class VisionConfig(Section):
 
     size: int = Field(default=64, gt=0)
     patch: int = Field(default=8, gt=0)
-    width: int = Field(default=96, gt=0)
+    width: int = Field(default=64, gt=0, multiple_of=4)
     layers: int = Field(default=4, gt=0)
     heads: int = Field(default=4, gt=0)
 
@@ -34,15 +34,17 @@ class SetConfig(Section):
 class TrainingConfig(Section):
     """Training on ``batch`` pictures a step, each with one right caption and ``wrong`` wrong ones of its own.
 
-    ``attribute_weight``: of the classifier's error beside the contrastive one. The learning rate falls
+    ``attribute_weight``: of the classifier's error beside the contrastive one; ``dense_weight``: of the error
+    of what every patch says that it shows. The learning rate falls
     linearly to 0 after ``warmup`` steps; what comes out is the exponential average (``ema``) of the weights.
     """
 
-    steps: int = Field(default=3000, gt=0)
+    steps: int = Field(default=5000, gt=0)
     batch: int = Field(default=64, gt=1)
     wrong: int = Field(default=2, gt=0)
     attribute_weight: float = Field(default=0.5, ge=0)
-    optimizer: Literal["adamw", "muon"] = "muon"
+    dense_weight: float = Field(default=1.0, ge=0)
+    optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = Field(default=1.5e-3, gt=0)
     warmup: int = Field(default=100, ge=0)
     ema: float = Field(default=0.998, ge=0, lt=1)

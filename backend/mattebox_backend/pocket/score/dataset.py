@@ -23,7 +23,7 @@ from mattebox_backend.pocket.score.config import PocketScoreConfig
 from mattebox_backend.pocket.seeds import SCORE_SEEDS
 from mattebox_backend.pocket.text import token_ids
 from mattebox_backend.world.captions import CaptionForm
-from mattebox_backend.world.render import render_frame, visible_shares
+from mattebox_backend.world.render import owners, render_frame, visible_shares
 from mattebox_backend.world.sampling import sample_scene
 from mattebox_backend.world.scene import Scene
 from mattebox_backend.world.vocabulary import Colour, Shape
@@ -59,7 +59,8 @@ class ScoreSet:
 
     images: (N, S, S, 3) uint8. tokens: (T, L) int16, every caption once. right: (N, V) int32, V captions of
     each picture, as rows of tokens. wrong: (N, V, K) int32, K wrong ones of each right one. shape, colour:
-    (N,) int8 classes of the one object, -1 for a picture that does not show one alone.
+    (N,) int8 classes of the one object, -1 for a picture that does not show one alone. seen: (N, S, S) int8,
+    the class of the object at every pixel, shape · number of colours + colour, -1 for the background.
     """
 
     images: NDArray[np.uint8]
@@ -68,6 +69,7 @@ class ScoreSet:
     wrong: NDArray[np.int32]
     shape: NDArray[np.int8]
     colour: NDArray[np.int8]
+    seen: NDArray[np.int8]
 
 
 def score_set(config: PocketScoreConfig, tokenizer: CLIPTokenizer, work: Path) -> ScoreSet:
@@ -86,7 +88,7 @@ def score_set(config: PocketScoreConfig, tokenizer: CLIPTokenizer, work: Path) -
 
 def _build(config: PocketScoreConfig, tokenizer: CLIPTokenizer, log: RunLog) -> ScoreSet:
     places: dict[str, int] = {}
-    images, right, wrong, shape, colour = [], [], [], [], []
+    images, right, wrong, shape, colour, seen = [], [], [], [], [], []
 
     def place(text: str) -> int:
         return places.setdefault(text, len(places))
@@ -95,7 +97,11 @@ def _build(config: PocketScoreConfig, tokenizer: CLIPTokenizer, log: RunLog) -> 
         rng = np.random.default_rng((config.seed, SCORE_SEEDS + number))
         scene = sample_scene(SCORE_SEEDS + number, width=WORLD, height=WORLD)
         time = number % scene.frames
-        frame = render_frame(scene, time)
+        frame, owner = render_frame(scene, time), owners(scene, time)
+        classes = [
+            len(COLOURS) * SHAPES.index(o.shape) + COLOURS.index(o.colour_at(time)) for o in scene.objects
+        ]
+        labels = np.array([*classes, -1], np.int8)[owner]
         for example in examples_of(scene, time, rng):
             images.append(_soften(shrink(frame[example.box], config.vision.size), config.set.soft_share, rng))
             right.append([place(claim.text) for claim in example.claims])
@@ -103,6 +109,7 @@ def _build(config: PocketScoreConfig, tokenizer: CLIPTokenizer, log: RunLog) -> 
             item = None if example.shown is None else scene.objects[example.shown]
             shape.append(-1 if item is None else SHAPES.index(item.shape))
             colour.append(-1 if item is None else COLOURS.index(item.colour_at(time)))
+            seen.append(_sampled(labels[example.box], config.vision.size))
         if (number + 1) % _REPORT_EVERY == 0:
             log.report(number + 1)
     return ScoreSet(
@@ -112,6 +119,7 @@ def _build(config: PocketScoreConfig, tokenizer: CLIPTokenizer, log: RunLog) -> 
         np.array(wrong, np.int32),
         np.array(shape, np.int8),
         np.array(colour, np.int8),
+        np.stack(seen),
     )
 
 
@@ -177,6 +185,11 @@ def shrink(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """A square picture at the size that the scorer sees, as its `CLIPImageProcessor` brings it there."""
     resized = Image.fromarray(picture).resize((size, size), Image.Resampling.BICUBIC)
     return np.asarray(resized, np.uint8)
+
+
+def _sampled(labels: NDArray[np.int8], size: int) -> NDArray[np.int8]:
+    """Labels of a square of pixels at another size."""
+    return np.asarray(cv2.resize(labels, (size, size), interpolation=cv2.INTER_NEAREST), np.int8)
 
 
 def _soften(picture: NDArray[np.uint8], share: float, rng: np.random.Generator) -> NDArray[np.uint8]:

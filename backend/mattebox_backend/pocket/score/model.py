@@ -12,6 +12,11 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from mattebox_backend.pocket.score.config import PocketScoreConfig
 from mattebox_backend.pocket.score.dataset import COLOURS, SHAPES
 
+PLACE_SCALE = 0.3
+"""Of the places at the start, beside patches of about the same size."""
+_SLOWEST = 100.0
+"""The longest of their periods over the shortest."""
+
 
 class AttributeHead(nn.Module):
     """Reads shape and colour of the one object of a picture off the vision tower's pooled state."""
@@ -24,6 +29,27 @@ class AttributeHead(nn.Module):
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (N, shapes) and (N, colours) of pooled states (N, width)."""
         return self.shape(pooled), self.colour(pooled)
+
+
+class DenseHead(nn.Module):
+    """Reads off the state of every patch which of its pixels are objects', and whose: what the vision tower
+    is trained by, and nothing that ships.
+
+    A small transformer is slow to find shapes by words alone, which are few bits a picture; the world knows
+    every pixel.
+    """
+
+    def __init__(self, width: int, patch: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.object = nn.Linear(width, patch * patch)
+        self.shape = nn.Linear(width, len(SHAPES))
+        self.colour = nn.Linear(width, len(COLOURS))
+
+    def forward(self, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits (N, P, pixels of a patch), (N, P, shapes) and (N, P, colours) of states (N, P, width)."""
+        normed = self.norm(states)
+        return self.object(normed), self.shape(normed), self.colour(normed)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +94,22 @@ def build_clip(config: PocketScoreConfig, tokenizer: CLIPTokenizer) -> CLIPModel
         projection_dim=config.embedding,
     )
     # on a CPU the fused kernel's backward pass takes longer than the formula
-    return CLIPModel._from_config(layout, attn_implementation="eager")
+    clip = CLIPModel._from_config(layout, attn_implementation="eager")
+    places = clip.vision_model.embeddings.position_embedding
+    with torch.no_grad():  # the first place is that of the class token
+        places.weight[1:] = PLACE_SCALE * place_states(vision.size // vision.patch, vision.width)
+    return clip
+
+
+def place_states(side: int, width: int) -> Tensor:
+    """(side², width) sines and cosines of the column and the row of every patch, in reading order: what the
+    places begin with, so that neighbours are alike before anything is learnt (Beyer et al., 2022).
+    """
+    rate = _SLOWEST ** -(torch.arange(width // 4) / max(1, width // 4 - 1))
+    row, column = (
+        axis.reshape(-1, 1) * rate for axis in torch.meshgrid(*[torch.arange(side)] * 2, indexing="ij")
+    )
+    return torch.cat([column.sin(), column.cos(), row.sin(), row.cos()], dim=1)
 
 
 def build_processor(size: int) -> CLIPImageProcessorPil:

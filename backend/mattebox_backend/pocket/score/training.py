@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +20,10 @@ from mattebox_backend.pocket.checkpoint import fingerprint
 from mattebox_backend.pocket.optimizer import build_optimizers
 from mattebox_backend.pocket.progress import RunLog
 from mattebox_backend.pocket.score.config import PocketScoreConfig
-from mattebox_backend.pocket.score.dataset import ScoreSet
+from mattebox_backend.pocket.score.dataset import COLOURS, ScoreSet
 from mattebox_backend.pocket.score.model import (
     AttributeHead,
+    DenseHead,
     PocketScore,
     build_clip,
     build_processor,
@@ -40,7 +41,8 @@ _SHARPEST = math.log(100)
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
     """images: (B, S, S, 3) uint8. tokens: (T, L) int64, every caption of the batch once. right: (B,) int64,
-    the row of each picture's own. shape, colour: (B,) int64, -1 where there is none.
+    the row of each picture's own. shape, colour: (B,) int64, -1 where there is none. seen: (B, S, S) int64,
+    see `ScoreSet`.
     """
 
     images: Tensor
@@ -48,6 +50,7 @@ class Batch:
     right: Tensor
     shape: Tensor
     colour: Tensor
+    seen: Tensor
 
 
 def train_score(
@@ -64,20 +67,24 @@ def train_score(
     torch.manual_seed(config.seed)
     clip = build_clip(config, tokenizer).train()
     head = AttributeHead(config.vision.width).train()
+    dense = DenseHead(config.vision.width, config.vision.patch).train()
     processor, settings = build_processor(config.vision.size), config.training
 
     def loss(step: int) -> Tensor:
         batch = draw_batch(data, config, np.random.default_rng((config.seed, _STAGE, step)))
         pixels = to_pixel_values(batch.images, processor)
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
-            seen = clip.vision_model(pixel_values=pixels).pooler_output
+            vision = clip.vision_model(pixel_values=pixels)
+            seen = vision.pooler_output
             read = clip.text_model(input_ids=batch.tokens).pooler_output
             pictures, texts = clip.visual_projection(seen), clip.text_projection(read)
             shapes, colours = head(seen)
+            whose = dense(vision.last_hidden_state[:, 1:])
         scale = clip.logit_scale.clamp(max=_SHARPEST).exp()
         contrast = contrastive_error(pictures.float(), texts.float(), batch.right, scale)
         named = attribute_error(shapes, batch.shape) + attribute_error(colours, batch.colour)
-        return contrast + settings.attribute_weight * named
+        shown = dense_error(whose[0], whose[1], whose[2], batch.seen)
+        return contrast + settings.attribute_weight * named + settings.dense_weight * shown
 
     def averaged(average: dict[str, Tensor]) -> PocketScore:
         model = PocketScore(copy.deepcopy(clip), copy.deepcopy(head), tokenizer)
@@ -92,8 +99,8 @@ def train_score(
     stretch = Stretch(
         work / "score.safetensors",
         fingerprint(_NAME, config.model_dump(exclude={"checkpoint_every"})),
-        {"clip": clip, "attributes": head},
-        _optimizers(clip, head, config),
+        {"clip": clip, "attributes": head, "dense": dense},
+        _optimizers(clip, [head, dense], config),
         settings.steps,
         settings.learning_rate,
         settings.warmup,
@@ -125,6 +132,29 @@ def attribute_error(logits: Tensor, classes: Tensor) -> Tensor:
     return functional.cross_entropy(logits[known].float(), classes[known])
 
 
+def dense_error(objects: Tensor, shapes: Tensor, colours: Tensor, seen: Tensor) -> Tensor:
+    """How far what the patches say is from what they show.
+
+    objects: (B, P, p²) logits of each pixel being an object's, by binary cross-entropy. shapes, colours: (B,
+    P, ·) logits, by cross-entropy, over the patches of which a quarter is one object's. seen: (B, S, S) int64
+    as in `ScoreSet`; P patches of p² pixels make S², in reading order.
+    """
+    count, size = seen.shape[0], seen.shape[1]
+    side = math.isqrt(objects.shape[2])
+    grid = size // side
+    cells = seen.reshape(count, grid, side, grid, side).transpose(2, 3).reshape(count, grid * grid, -1)
+    error = functional.binary_cross_entropy_with_logits(objects.float(), (cells >= 0).float())
+    most, _ = cells.mode(dim=2)
+    highest = cells.amax(dim=2)
+    label = torch.where(most >= 0, most, highest)
+    clear = (cells == label[..., None]).float().mean(dim=2) >= 0.25
+    label = torch.where(clear & (label >= 0), label, -1)
+    shape = torch.where(label >= 0, label // len(COLOURS), -1)
+    colour = torch.where(label >= 0, label % len(COLOURS), -1)
+    named = attribute_error(shapes.flatten(0, 1), shape.flatten())
+    return error + named + attribute_error(colours.flatten(0, 1), colour.flatten())
+
+
 def draw_batch(data: ScoreSet, config: PocketScoreConfig, rng: np.random.Generator) -> Batch:
     """Pictures drawn with one of their right captions and some of the wrong ones."""
     count = config.training.batch
@@ -140,6 +170,7 @@ def draw_batch(data: ScoreSet, config: PocketScoreConfig, rng: np.random.Generat
         torch.from_numpy(place[:count].astype(np.int64)),
         torch.from_numpy(data.shape[chosen].astype(np.int64)),
         torch.from_numpy(data.colour[chosen].astype(np.int64)),
+        torch.from_numpy(data.seen[chosen].astype(np.int64)),
     )
 
 
@@ -150,11 +181,11 @@ def _longest(tokens: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> int:
 
 
 def _optimizers(
-    clip: CLIPModel, head: AttributeHead, config: PocketScoreConfig
+    clip: CLIPModel, heads: Sequence[nn.Module], config: PocketScoreConfig
 ) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside both towers; AdamW for what reads in, what reads out, and for vectors."""
     inner: list[nn.Parameter] = []
-    others: list[nn.Parameter] = list(head.parameters())
+    others: list[nn.Parameter] = [p for head in heads for p in head.parameters()]
     for name, parameter in clip.named_parameters():
         (inner if ".encoder.layers." in name and parameter.ndim == 2 else others).append(parameter)
     return build_optimizers(config.training.optimizer, inner, others, config.training.learning_rate)
