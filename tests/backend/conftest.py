@@ -13,6 +13,7 @@ import pytest
 
 if TYPE_CHECKING:
     from mattebox_backend.backbones.protocol import Backbone
+    from mattebox_backend.metrics.scorer import Scorer
 
 WORDS = "a an and red blue green circle square shiny on gray background hat man the".split()  # noqa: SIM905
 
@@ -207,3 +208,34 @@ def backbone(_loaded: Backbone) -> Iterator[Backbone]:
     yield _loaded
     listening = [site.name for site in _loaded.attention_sites() if _loaded.switchboard.listeners(site)]
     assert listening == [], "controls were left on attention sites"
+
+
+@pytest.fixture(scope="session")
+def tiny_scorer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a CLIP with random weights that sees 16×16 pixels in patches of 4×4."""
+    import torch
+    from mattebox_backend.pocket.config import TextConfig
+    from mattebox_backend.pocket.score.config import PocketScoreConfig, VisionConfig
+    from mattebox_backend.pocket.score.export import export_score
+    from mattebox_backend.pocket.score.model import AttributeHead, PocketScore, build_clip
+    from mattebox_backend.pocket.tokenizer import build_tokenizer as build_world_tokenizer
+
+    torch.manual_seed(12)
+    config = PocketScoreConfig(
+        embedding=12,
+        vision=VisionConfig(size=16, patch=4, width=16, layers=2, heads=2),
+        text=TextConfig(width=16, layers=1, heads=2, length=32),
+    )
+    tokenizer = build_world_tokenizer(32)
+    folder = tmp_path_factory.mktemp("scorers") / "tiny-scorer"
+    export_score(folder, PocketScore(build_clip(config, tokenizer), AttributeHead(16), tokenizer), {})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def scorer(tiny_scorer: Path) -> Scorer:
+    """The tiny scorer, loaded."""
+    from mattebox_backend.device import Device
+    from mattebox_backend.models.registry import ModelRegistry
+
+    return ModelRegistry().load_scorer(str(tiny_scorer), Device("cpu", 0, "float32"))

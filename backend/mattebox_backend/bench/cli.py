@@ -18,7 +18,7 @@ from rich.table import Table
 from mattebox_backend.bench.cost_plot import plot_cost
 from mattebox_backend.bench.errors import BenchError
 from mattebox_backend.bench.results import Results
-from mattebox_backend.bench.running import ABLATIONS, BenchRun, ParamValue, run_tasks
+from mattebox_backend.bench.running import ABLATIONS, DEFAULT_SCORER, BenchRun, ParamValue, run_tasks
 from mattebox_backend.bench.suite_run import run_suite
 from mattebox_backend.bench.summary import plot, summarise, summary_to_json, table
 from mattebox_backend.bench.tasks import Level, load_tasks
@@ -56,6 +56,9 @@ def edits(
         list[str] | None, typer.Option(help='A variant of the method, or "all"; again for more.')
     ] = None,
     backbone: Annotated[str, typer.Option(help="Model: an id, a folder or a hub id.")] = "pocket-sd",
+    scorer: Annotated[
+        str, typer.Option(help="CLIP that judges the results: an id, a folder or a hub id.")
+    ] = DEFAULT_SCORER,
     device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")] = "auto",
     work: Annotated[Path | None, typer.Option(help="Folder for clips, inversions and results.")] = None,
     picture: Annotated[Path | None, typer.Option("--plot", help="PNG for a plot of the figures.")] = None,
@@ -74,13 +77,13 @@ def edits(
 ) -> None:
     """Run editing tasks of the synthetic world and hold the results against the truth."""
     try:
+        place = work or folders().cache / "bench"
         if suite:
-            place = work or folders().cache / "bench"
-            run_suite(suite, experiment or [], json_file, page, tasks, device, place, workers)
+            run_suite(suite, experiment or [], json_file, page, tasks, device, place, scorer, workers)
             return
         chosen = load_tasks(level)[:tasks]
         variants = _variants(method, ablation or [])
-        run = BenchRun(method, backbone, _params(param or []), device, work or folders().cache / "bench")
+        run = BenchRun(method, backbone, _params(param or []), device, place, scorer)
         data = _run_with_bar(run, chosen, variants, json_file, workers)
         wanted = {task.name for task in chosen}
         shown = {

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from mattebox_backend.bench.tasks import Task
+from mattebox_backend.metrics.alignment import (
+    edit_quality,
+    frame_consistency,
+    region_alignment,
+    text_alignment,
+)
 from mattebox_backend.metrics.boundary import boundary_error
 from mattebox_backend.metrics.fidelity import exact_share, masked_psnr, masked_ssim
+from mattebox_backend.metrics.perceptual import feature_distance
 from mattebox_backend.metrics.recognition import (
     Accuracy,
     Target,
@@ -19,9 +27,13 @@ from mattebox_backend.metrics.recognition import (
     edit_accuracy,
     placement,
 )
+from mattebox_backend.metrics.smoothness import motion_smoothness
 from mattebox_backend.metrics.temporal import temporal_gradient_ratio, warp_error
 from mattebox_backend.world.edits import Remove
 from mattebox_backend.world.vocabulary import BACKGROUND_RGB, BackgroundColour, Pattern
+
+if TYPE_CHECKING:
+    from mattebox_backend.metrics.scorer import Scorer
 
 PATTERN_CONTRAST = 6.0
 """Standard deviation of the lightness (0..100) times 2.55 above which a background counts as patterned."""
@@ -38,6 +50,12 @@ class Verdict:
     the source. gradient_region, gradient_background: G_temp over that of the truth (eq. 6.1). boundary:
     E_bound (eq. 6.2). warp: Warp-Err with true flow inside the regions. leak: share of pixels with another
     region's colour. unsteadiness: spread of a region's mean colour over time (CIELAB).
+
+    By the scorer: clip_t: cosine of the frames and the prompt. clip_t_region: of each region and its own.
+    clip_f: of consecutive frames. q_edit: clip_t over Warp-Err with true flow, here over the whole frame as
+    in the paper. perceptual: distance of the vision tower's states to those of the true edit, inside the
+    regions; background_perceptual: to the source's, outside. smoothness: how well every second frame is
+    interpolated from its neighbours.
     """
 
     accuracy: float | None
@@ -55,6 +73,13 @@ class Verdict:
     warp: float | None
     leak: float | None
     unsteadiness: float | None
+    clip_t: float
+    clip_t_region: float | None
+    clip_f: float | None
+    q_edit: float | None
+    perceptual: float | None
+    background_perceptual: float | None
+    smoothness: float | None
 
     @classmethod
     def names(cls) -> list[str]:
@@ -62,9 +87,12 @@ class Verdict:
         return [field.name for field in fields(cls)]
 
 
-def judge(task: Task, frames: NDArray[np.uint8]) -> Verdict:
-    """Every figure of ``frames`` (F, H, W, 3) uint8 as the result of ``task``."""
-    regions = np.max([task.region_masks(region) for region in task.regions], axis=0)
+def judge(task: Task, frames: NDArray[np.uint8], scorer: Scorer) -> Verdict:
+    """Every figure of ``frames`` (F, H, W, 3) uint8 as the result of ``task``; ``scorer`` is the CLIP that
+    judges them.
+    """
+    region_masks = [task.region_masks(region) for region in task.regions]
+    regions = np.max(region_masks, axis=0)
     truth, source, outside = task.truth, task.source, regions == 0
     targets, masks, indices = _targets(task)
     known = task.edited_scene.background.colour
@@ -75,6 +103,8 @@ def judge(task: Task, frames: NDArray[np.uint8]) -> Verdict:
     )
     centres = [_centres(task, index) for index in indices]
     seen = [n for n, index in enumerate(indices) if index is not None]
+    embedded = scorer.embed_pictures(list(frames))
+    clip_t = text_alignment(embedded, scorer.embed_texts([task.prompt])[0])
     return Verdict(
         accuracy=accuracy.both,
         colour=accuracy.colour,
@@ -91,6 +121,13 @@ def judge(task: Task, frames: NDArray[np.uint8]) -> Verdict:
         warp=warp_error(frames, truth.flow, truth.occluded, regions[:-1]),
         leak=colour_leak(frames, masks, targets, known),
         unsteadiness=colour_unsteadiness(frames, masks),
+        clip_t=clip_t,
+        clip_t_region=region_alignment(scorer, frames, region_masks, [r.prompt for r in task.regions]),
+        clip_f=frame_consistency(embedded),
+        q_edit=edit_quality(clip_t, warp_error(frames, truth.flow, truth.occluded)),
+        perceptual=feature_distance(scorer, frames, truth.frames, regions),
+        background_perceptual=feature_distance(scorer, frames, source.frames, outside),
+        smoothness=motion_smoothness(frames),
     )
 
 

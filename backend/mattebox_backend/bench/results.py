@@ -11,7 +11,7 @@ from typing import Any, Final
 from mattebox_backend.bench.errors import UnusableResults
 from mattebox_backend.pocket.checkpoint import write_atomically
 
-RESULTS_VERSION: Final = 3
+RESULTS_VERSION: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,8 @@ class Results:
             return fresh
         if data.get("run") != key or data.get("version") != RESULTS_VERSION:
             raise UnusableResults(
-                f"The results {self.file} belong to another run (method, weights, parameters, device or "
-                "tasks); name another file."
+                f"The results {self.file} belong to another run (method, weights, scorer, parameters, "
+                "device or tasks); name another file."
             )
         return data
 

@@ -17,6 +17,7 @@ import numpy as np
 from mattebox_media import write_clip
 from numpy.typing import NDArray
 
+from mattebox_backend.bench.errors import BenchError
 from mattebox_backend.bench.judging import judge
 from mattebox_backend.bench.region_figures import region_figures, with_dilated_masks
 from mattebox_backend.bench.results import Results
@@ -24,6 +25,7 @@ from mattebox_backend.bench.tasks import Task, cut, load_tasks, tasks_to_json
 from mattebox_backend.bench.workers import spread
 from mattebox_backend.device import Device, choose_device
 from mattebox_backend.edit import Edit, Region
+from mattebox_backend.errors import UnknownModel
 from mattebox_backend.methods import find_method
 from mattebox_backend.methods.sampling_parameters import NEVER
 from mattebox_backend.models.registry import ModelRegistry
@@ -31,6 +33,7 @@ from mattebox_backend.render import RenderPaths, Report, Stage, render
 
 if TYPE_CHECKING:
     from mattebox_backend.controls.composite import Frame
+    from mattebox_backend.metrics.scorer import Scorer
 
 ParamValue: TypeAlias = bool | int | float | str
 
@@ -54,12 +57,16 @@ ABLATIONS: Final[dict[str, dict[str, dict[str, ParamValue]]]] = {
 """For each method, its variants and the parameters that make them; the full method is named last."""
 
 
+DEFAULT_SCORER: Final = "pocket-score"
+"""The scorer that comes with Mattebox."""
+
+
 @dataclass(frozen=True, slots=True)
 class BenchRun:
     """What is run: the method, its parameters, the backbone and the device. work: a folder for clips and
-    inversions, which runs may share, and for results, under `name`. sensitivity: pixels by which masks are
-    dilated for a second result to hold against the first; 0 makes none. frames: clips are cut to so many;
-    None leaves them as they are.
+    inversions, which runs may share, and for results, under `name`. scorer: the CLIP that judges the results,
+    by name, folder or hub id. sensitivity: pixels by which masks are dilated for a second result to hold
+    against the first; 0 makes none. frames: clips are cut to so many; None leaves them as they are.
     """
 
     method: str
@@ -67,6 +74,7 @@ class BenchRun:
     params: Mapping[str, ParamValue]
     device: str
     work: Path
+    scorer: str = DEFAULT_SCORER
     name: str = ""
     sensitivity: int = 0
     frames: int | None = None
@@ -95,11 +103,13 @@ def run_tasks(
 
     ``on_done`` gets the variant, the task and its figures. workers: with more than one, tasks are spread over
     so many processes, each with a model of its own, and results are kept task by task. Raises
-    :class:`UnusableResults` when ``results`` belongs to another run.
+    :class:`UnusableResults` when ``results`` belongs to another run, and :class:`BenchError` when the default
+    scorer is not installed.
     """
     device = choose_device(run.device)
     models = ModelRegistry()
-    data = results.resume(_key(run, models, device))
+    scorer = _load_scorer(run.scorer, models, device)
+    data = results.resume(_key(run, models, device, scorer))
     params = {variant: {**run.params, **extra} for variant, extra in variants.items()}
     done = {
         variant: data["variants"].setdefault(variant, {"params": params[variant], "tasks": {}})["tasks"]
@@ -120,7 +130,7 @@ def run_tasks(
         found = spread(partial(_run_apart, plain), todo, min(workers, max(1, len(todo))))
     else:
         found = (
-            [(variant, task.name, _run_task(run, task, variant, given, models, device))]
+            [(variant, task.name, _run_task(run, task, variant, given, models, device, scorer))]
             for task, missing in todo
             for variant, given in missing.items()
         )
@@ -138,8 +148,9 @@ def _run_apart(run: BenchRun, errand: _Errand) -> list[_Measured]:
     """What a worker does: a task under every variant, which share its inversion."""
     task, missing = errand
     models, device = _own_models(), choose_device(run.device)
+    scorer = _own_scorer(run.scorer, device)
     return [
-        (variant, task.name, _run_task(run, task, variant, params, models, device))
+        (variant, task.name, _run_task(run, task, variant, params, models, device, scorer))
         for variant, params in missing.items()
     ]
 
@@ -150,7 +161,25 @@ def _own_models() -> ModelRegistry:
     return ModelRegistry()
 
 
-def _key(run: BenchRun, models: ModelRegistry, device: Device) -> dict[str, Any]:
+@cache
+def _own_scorer(name: str, device: Device) -> Scorer:
+    """A worker's, as well."""
+    return _load_scorer(name, _own_models(), device)
+
+
+def _load_scorer(name: str, models: ModelRegistry, device: Device) -> Scorer:
+    try:
+        return models.load_scorer(name, device)
+    except UnknownModel as error:
+        if name != DEFAULT_SCORER:
+            raise
+        raise BenchError(
+            f"The scorer {name}, which judges the results, is not installed; make it with mattebox-train "
+            f"{name}, or name another CLIP with --scorer."
+        ) from error
+
+
+def _key(run: BenchRun, models: ModelRegistry, device: Device, scorer: Scorer) -> dict[str, Any]:
     """What the figures depend on, beside task and variant: with other weights, other defaults or another list
     of tasks, earlier figures are those of another run.
     """
@@ -162,6 +191,8 @@ def _key(run: BenchRun, models: ModelRegistry, device: Device) -> dict[str, Any]
         "method": run.method,
         "backbone": run.backbone,
         "weights": backbone.identity,
+        "scorer": run.scorer,
+        "scorer_weights": scorer.identity,
         "params": asdict(method.parse(run.params, backbone.defaults.get(run.method))),
         "device": device.name,
         "tasks": hashlib.sha256(tasks_to_json(load_tasks()).encode()).hexdigest(),
@@ -211,6 +242,7 @@ def _run_task(
     params: Mapping[str, ParamValue],
     models: ModelRegistry,
     device: Device,
+    scorer: Scorer,
 ) -> dict[str, Any]:
     task = cut(task, run.frames)
     clip = write_source(task, run.work / "clips")
@@ -227,7 +259,7 @@ def _run_task(
     write_clip(shown / f"{task.name}.mkv", iter(frames), fps=Fraction(12))
     return {
         "level": task.level.value,
-        **asdict(judge(task, frames)),
+        **asdict(judge(task, frames, scorer)),
         **asdict(region_figures(frames, edit, other, models.load(run.backbone, device))),
         "seconds": round(seconds, 3),
         "peak_memory_mb": round(report.peak_memory_mb, 1),

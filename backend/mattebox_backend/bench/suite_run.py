@@ -29,13 +29,14 @@ def run_suite(
     limit: int | None,
     device: str,
     work: Path,
+    scorer: str,
     workers: int = 1,
 ) -> None:
     """Run the experiments of a suite, or those named, and say how every ordering fared.
 
     json_file: holds the figures of all; a second run goes on. page: Markdown that is written anew after
-    every experiment. limit: tasks of each, at most. workers: processes that share them. Raises `BenchError`
-    for a suite or an experiment that is unknown.
+    every experiment. limit: tasks of each, at most. scorer: the CLIP that judges, as in `BenchRun`. workers:
+    processes that share the tasks. Raises `BenchError` for a suite or an experiment that is unknown.
     """
     chosen = _choose(suite, names)
     results: dict[str, Any] = {}
@@ -46,6 +47,7 @@ def run_suite(
             experiment.params,
             device,
             work,
+            scorer,
             name=experiment.name,
             sensitivity=experiment.sensitivity,
             frames=experiment.frames,

@@ -149,7 +149,7 @@ _TOP_K = Experiment(
     source="ReAtCo, figure 7",
     method="reatco",
     level=Level.INSTANCE,
-    tasks=12,
+    tasks=8,
     params=_FREE,
     variants={f"{share:.0%}": {"top_share": share} for share in (0.2, 0.4, 0.6, 0.8, 1.0)},
     orderings=tuple(
@@ -164,7 +164,7 @@ _RECONSTRUCTION = Experiment(
     source="VideoDirector, figures 8 and 9",
     method="videodirector",
     level=Level.CLASS,
-    tasks=6,
+    tasks=4,
     params={**_FREE, "cross_control": "off", "self_first": False, "self_second": False},
     variants={
         "DDIM": {"inner_steps": 0, "decoupled": False},
@@ -184,7 +184,7 @@ _EDITING = Experiment(
     source="VideoDirector, table 1 and figure 7",
     method="videodirector",
     level=Level.CLASS,
-    tasks=6,
+    tasks=4,
     params=_FREE,
     variants={
         "whole": {},
@@ -216,7 +216,7 @@ _REGION_AWARE = Experiment(
     source="Region-aware diffusion, eqs. 6.2 and 6.6",
     method="roi-aware",
     level=Level.CLASS,
-    tasks=20,
+    tasks=12,
     variants={
         "edit and blend": ABLATIONS["roi-aware"]["global edit, then blend"],
         "region-aware, no routing": {"routing": 0.0},
@@ -234,7 +234,7 @@ _TRAINED = Experiment(
     source="Region-aware diffusion, sections 3 and 5, eqs. 6.2 and 6.6",
     method="roi-aware",
     level=Level.CLASS,
-    tasks=20,
+    tasks=12,
     variants={
         "edit and blend": ABLATIONS["roi-aware"]["global edit, then blend"],
         "region-aware": ABLATIONS["roi-aware"]["region-aware"],
@@ -251,7 +251,7 @@ _SENSITIVITY = Experiment(
     source="Region-aware diffusion, eqs. 6.3 to 6.5",
     method="roi-aware",
     level=Level.CLASS,
-    tasks=12,
+    tasks=8,
     variants={
         name: {"boundary_smoothing": pixels}
         for name, pixels in zip(_SMOOTHINGS, (0.0, 3.0, 6.0), strict=True)

@@ -52,7 +52,10 @@ def _begin() -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import cv2
     import torch
+    from tqdm import tqdm
 
+    # The lock across processes that tqdm would make stays behind when a worker is ended.
+    tqdm.set_lock(threading.RLock())
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
 

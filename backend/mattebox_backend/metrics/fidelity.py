@@ -1,7 +1,6 @@
 """How near two clips are inside a mask: ℓ1, ℓ2, PSNR, SSIM, and the share of pixels that are exactly equal.
 
-A perceptual distance (LPIPS) is a network's judgement and needs its weights; there is none here, and nothing
-stands in for it.
+A network's judgement of how alike they look is :mod:`mattebox_backend.metrics.perceptual`.
 """
 
 from __future__ import annotations

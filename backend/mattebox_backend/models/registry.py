@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mattebox_backend.backbones.controlnet import ControlNet
     from mattebox_backend.backbones.protocol import Backbone
     from mattebox_backend.device import Device
+    from mattebox_backend.metrics.scorer import Scorer
 
 _INDEX = "model_index.json"
 _MARKS = (_INDEX, *(f"{part}/config.json" for part in ("unet", "transformer", "motion_adapter")))
@@ -78,7 +79,14 @@ class ModelRegistry:
         """The folder of a ControlNet, or its hub id unchanged. Raises UnknownModel."""
         place = _at_path(name, "ControlNet") or self._find(name, _is_controlnet)
         if place is None:
-            raise _unknown("ControlNet", name, self._known_controlnets())
+            raise _unknown("ControlNet", name, self._names(_is_controlnet))
+        return place
+
+    def resolve_scorer(self, name: str) -> Path | str:
+        """The folder of a scorer (a CLIP), or its hub id unchanged. Raises UnknownModel."""
+        place = _at_path(name, "scorer") or self._find(name, _is_scorer)
+        if place is None:
+            raise _unknown("scorer", name, self._names(_is_scorer))
         return place
 
     def load(self, backbone_id: str, device: Device) -> Backbone:
@@ -108,6 +116,12 @@ class ModelRegistry:
             controlnet = open_controlnet(place, device)
             self._warm_controlnet = (wanted, controlnet)
             return controlnet
+
+    def load_scorer(self, name: str, device: Device) -> Scorer:
+        """A scorer, loaded anew: who asks for it keeps it. Raises UnknownModel and ModelRefused."""
+        from mattebox_backend.metrics.scorer import open_scorer
+
+        return open_scorer(self.resolve_scorer(name), device)
 
     def unload(self) -> None:
         """Frees the loaded backbone and ControlNet."""
@@ -152,9 +166,10 @@ class ModelRegistry:
             self._warm_controlnet[1].unload()
             self._warm_controlnet = None
 
-    def _known_controlnets(self) -> str:
+    def _names(self, fits: Callable[[Path], bool]) -> str:
+        """What the installed folders of a kind are called, for a sentence."""
         folders = [folder for folder in (shipped_folder(), *self._folders) if folder.is_dir()]
-        names = {path.name for folder in folders for path in folder.iterdir() if _is_controlnet(path)}
+        names = {path.name for folder in folders for path in folder.iterdir() if fits(path)}
         return ", ".join(sorted(names)) or "none that is installed"
 
     def _known(self) -> str:
@@ -219,11 +234,20 @@ def _is_model(folder: Path) -> bool:
 
 
 def _is_controlnet(folder: Path) -> bool:
+    return _says(folder, "_class_name", "ControlNetModel")
+
+
+def _is_scorer(folder: Path) -> bool:
+    return _says(folder, "model_type", "clip")
+
+
+def _says(folder: Path, key: str, value: str) -> bool:
+    """Whether a folder's own configuration says so."""
     try:
         content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(content, dict) and content.get("_class_name") == "ControlNetModel"
+    return isinstance(content, dict) and content.get(key) == value
 
 
 def _fault(folder: ModelFolder, components: tuple[str, ...]) -> str:

@@ -130,6 +130,32 @@ def pocket_motion(
         _fail(error)
 
 
+@app.command("pocket-score")
+def pocket_score(
+    work: Annotated[
+        Path,
+        typer.Option(help="Folder for checkpoints and progress; a second run goes on from there."),
+    ],
+    export: Annotated[Path, typer.Option(help="Model folder to write when training is done.")],
+    config: Annotated[
+        Path | None, typer.Option(help="TOML with the settings; the one that ships by default.")
+    ] = None,
+    scenes: Annotated[int, typer.Option(min=1, help="Unseen scenes to measure on.")] = 400,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = min(8, os.cpu_count() or 1),
+) -> None:
+    """Train pocket-score, a small CLIP that judges how well words fit pictures; measure it and write it."""
+    from mattebox_backend.pocket.score.config import load_score_config
+    from mattebox_backend.pocket.score.run import train_pocket_score
+
+    torch.set_num_threads(threads)
+    try:
+        settings = load_score_config(config)
+        text = shipped_config("pocket-score") if config is None else config.read_text(encoding="utf-8")
+        _show(train_pocket_score(settings, text, work, export, scenes))
+    except PocketError as error:
+        _fail(error)
+
+
 @app.command("measure-motion")
 def measure_motion_model(
     folder: Annotated[Path, typer.Argument(help="Model folder that mattebox-train pocket-motion wrote.")],

@@ -77,6 +77,11 @@ def render_frame(scene: Scene, time: int) -> Frame:
     return _compose(scene, time, _layers(scene, time))
 
 
+def owners(scene: Scene, time: int) -> NDArray[np.int8]:
+    """(H, W) int8: the index of the object that is seen at every pixel of a frame, -1 for the background."""
+    return _visibility(scene, _layers(scene, time))[0]
+
+
 def visible_shares(scene: Scene, time: int) -> list[float]:
     """For each object, the share of its silhouette that is inside the frame and not covered, in [0, 1]."""
     layers = _layers(scene, time)

@@ -15,7 +15,7 @@ from mattebox_backend.bench.claims import judge_ordering
 from mattebox_backend.bench.errors import BenchError, UnusableResults
 from mattebox_backend.bench.judging import Verdict
 from mattebox_backend.bench.region_figures import RegionFigures
-from mattebox_backend.bench.results import Results
+from mattebox_backend.bench.results import RESULTS_VERSION, Results
 from mattebox_backend.bench.suite_page import write_page
 from mattebox_backend.bench.suites import SUITES, Experiment, FigureOrdering, Ordering
 from mattebox_backend.bench.tasks import Level, load_tasks, to_give_back
@@ -122,11 +122,11 @@ def small(untrained_model: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
 
 
 def test_a_suite_runs_goes_on_and_writes_its_page(
-    small: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small: Experiment, tiny_scorer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("matplotlib")
     file, page = tmp_path / "papers.json", tmp_path / "papers.md"
-    suite_run.run_suite("papers", [small.name], file, page, None, "cpu", tmp_path / "work")
+    suite_run.run_suite("papers", [small.name], file, page, None, "cpu", tmp_path / "work", str(tiny_scorer))
     first = json.loads(file.read_text())["experiments"]
     assert list(first) == [small.name]
     assert set(first[small.name]["variants"]) == {"baseline", "+ cross"}
@@ -136,14 +136,14 @@ def test_a_suite_runs_goes_on_and_writes_its_page(
     assert "| accuracy | " in text
     assert "- accuracy: baseline ≤ + cross: " in text
     assert (tmp_path / f"papers-{small.name}.png").stat().st_size > 5000
-    suite_run.run_suite("papers", [], file, page, None, "cpu", tmp_path / "work")
+    suite_run.run_suite("papers", [], file, page, None, "cpu", tmp_path / "work", str(tiny_scorer))
     both = json.loads(file.read_text())["experiments"]
     assert list(both) == [small.name, "other"]
     assert both[small.name] == first[small.name], "what was there was run again"
 
 
 def test_an_experiment_on_sensitivity_renders_under_dilated_masks_as_well(
-    untrained_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    untrained_model: Path, tiny_scorer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("matplotlib")
     (full,) = (experiment for experiment in EXPERIMENTS if experiment.sensitivity)
@@ -158,7 +158,7 @@ def test_an_experiment_on_sensitivity_renders_under_dilated_masks_as_well(
     )
     monkeypatch.setattr(suite_run, "SUITES", {"papers": (cut,)})
     file = tmp_path / "r.json"
-    suite_run.run_suite("papers", [], file, None, None, "cpu", tmp_path / "work")
+    suite_run.run_suite("papers", [], file, None, None, "cpu", tmp_path / "work", str(tiny_scorer))
     result = json.loads(file.read_text())["experiments"][cut.name]
     (found,) = result["variants"]["none"]["tasks"].values()
     near, away = found["sensitivity_near"], found["sensitivity_away"]
@@ -174,7 +174,7 @@ def test_an_experiment_on_sensitivity_renders_under_dilated_masks_as_well(
 
 
 def test_unknown_names_are_refused_with_the_nearest(small: Experiment, tmp_path: Path) -> None:
-    arguments = (tmp_path / "r.json", None, None, "cpu", tmp_path)
+    arguments = (tmp_path / "r.json", None, None, "cpu", tmp_path, "pocket-score")
     with pytest.raises(BenchError, match="no suite 'paper'; there are papers"):
         suite_run.run_suite("paper", [], *arguments)
     with pytest.raises(BenchError, match="did you mean 'st-modulator-table-3'"):
@@ -182,10 +182,10 @@ def test_unknown_names_are_refused_with_the_nearest(small: Experiment, tmp_path:
 
 
 def test_results_of_one_run_and_of_a_suite_are_told_apart(tmp_path: Path) -> None:
-    Results(tmp_path / "one.json").keep({"version": 3, "run": {"a": 1}, "variants": {}})
+    Results(tmp_path / "one.json").keep({"version": RESULTS_VERSION, "run": {"a": 1}, "variants": {}})
     with pytest.raises(UnusableResults, match="not those of a suite"):
         Results(tmp_path / "one.json", "x").resume({"a": 1})
-    Results(tmp_path / "suite.json", "x").keep({"version": 3, "run": {"a": 1}, "variants": {}})
+    Results(tmp_path / "suite.json", "x").keep({"version": RESULTS_VERSION, "run": {"a": 1}, "variants": {}})
     with pytest.raises(UnusableResults, match="not those of one run"):
         Results(tmp_path / "suite.json").resume({"a": 1})
     with pytest.raises(UnusableResults, match="belong to another run"):

@@ -9,6 +9,9 @@ from mattebox_backend.bench.choosing import choose_tasks
 from mattebox_backend.bench.errors import InvalidTasks
 from mattebox_backend.bench.judging import judge
 from mattebox_backend.bench.tasks import Level, cut, load_tasks, tasks_from_json, tasks_to_json
+from mattebox_backend.metrics.alignment import region_alignment
+from mattebox_backend.metrics.scorer import Scorer
+from mattebox_backend.metrics.temporal import warp_error
 
 
 def test_the_list_holds_sixty_tasks_of_four_levels() -> None:
@@ -45,9 +48,9 @@ def test_regions_hold_every_pixel_that_the_true_edit_changes_but_for_soft_edges(
 
 
 @pytest.mark.parametrize("level", list(Level))
-def test_the_true_edit_is_judged_right_and_the_source_wrong(level: Level) -> None:
+def test_the_true_edit_is_judged_right_and_the_source_wrong(level: Level, scorer: Scorer) -> None:
     for task in load_tasks(level)[:3]:
-        right, wrong = judge(task, task.truth.frames), judge(task, task.source.frames)
+        right, wrong = judge(task, task.truth.frames, scorer), judge(task, task.source.frames, scorer)
         assert right.accuracy == 1
         assert right.placement in (1, None)
         assert right.ssim == pytest.approx(1)
@@ -55,6 +58,28 @@ def test_the_true_edit_is_judged_right_and_the_source_wrong(level: Level) -> Non
         assert wrong.accuracy is not None
         assert wrong.accuracy < 0.1
         assert wrong.background_exact == 1
+        assert right.perceptual == wrong.background_perceptual == 0
+        assert wrong.perceptual is not None
+        assert wrong.perceptual > 0
+        assert right.smoothness is not None
+        assert 0.9 < right.smoothness <= 1
+
+
+def test_a_scorers_figures_are_its_own_cosines_of_this_task(scorer: Scorer) -> None:
+    task = load_tasks(Level.INSTANCE)[0]
+    frames = task.truth.frames
+    verdict = judge(task, frames, scorer)
+    pictures, text = scorer.embed_pictures(list(frames)), scorer.embed_texts([task.prompt])
+    unit = pictures / np.linalg.norm(pictures, axis=1, keepdims=True)
+    assert verdict.clip_t == pytest.approx(np.mean(unit @ text[0]) / np.linalg.norm(text))
+    assert verdict.clip_f == pytest.approx(np.mean(np.sum(unit[1:] * unit[:-1], axis=1)))
+    whole = warp_error(frames, task.truth.flow, task.truth.occluded)
+    assert whole
+    assert verdict.q_edit == pytest.approx(verdict.clip_t / whole)
+    masks = [task.region_masks(region) for region in task.regions]
+    prompts = [region.prompt for region in task.regions]
+    assert verdict.clip_t_region == region_alignment(scorer, frames, masks, prompts)
+    assert region_alignment(scorer, frames, masks, prompts[::-1]) != verdict.clip_t_region
 
 
 def test_a_task_list_survives_its_json_and_a_wrong_one_is_refused() -> None:

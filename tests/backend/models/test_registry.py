@@ -169,3 +169,25 @@ def test_a_controlnet_stays_loaded_until_another_or_another_model_is_asked_for(
     third = registry.load_controlnet(str(second), CPU)
     registry.unload()
     assert third.module is None
+
+
+def test_a_scorer_is_found_by_name_path_or_hub_id_and_is_no_model_to_edit_with(
+    tiny_scorer: Path, tmp_path: Path
+) -> None:
+    mine = shutil.copytree(tiny_scorer, tmp_path / "mine-scorer")
+    controlnet(tmp_path / "mine-controlnet")
+    known = ModelRegistry([tmp_path])
+    assert known.resolve_scorer("mine-scorer") == known.resolve_scorer(str(mine)) == mine
+    assert known.resolve_scorer("owner/name") == "owner/name"
+    assert known.load_scorer("mine-scorer", CPU).name == "mine-scorer"
+    assert "mine-scorer" not in {entry.id for entry in known.entries()}
+    with pytest.raises(UnknownModel, match="backbone “mine-scorer” is not known"):
+        known.resolve("mine-scorer")
+    with pytest.raises(UnknownModel, match="ControlNet “mine-scorer” is not known"):
+        known.resolve_controlnet("mine-scorer")
+    with pytest.raises(
+        UnknownModel, match=r"scorer “mine-controlnet” is not known; use one of .*mine-scorer"
+    ):
+        known.resolve_scorer("mine-controlnet")
+    with pytest.raises(UnknownModel, match="check the path of the scorer"):
+        known.resolve_scorer(str(tmp_path / "nowhere"))

@@ -19,7 +19,7 @@ from mattebox_backend.world import (
     render_frame,
     sample_scene,
 )
-from mattebox_backend.world.render import visible_shares
+from mattebox_backend.world.render import owners, visible_shares
 from mattebox_backend.world.vocabulary import BACKGROUND_RGB, OBJECT_RGB
 
 GRAY = Background(BackgroundColour.GRAY)
@@ -36,6 +36,15 @@ def test_any_size_and_count_is_legal(width: int, height: int, frames: int) -> No
 def test_a_frame_alone_equals_the_frame_of_the_clip() -> None:
     scene = sample_scene(8)
     assert np.array_equal(render_frame(scene, 5), render(scene).frames[5])
+
+
+def test_every_pixel_has_the_owner_that_the_masks_say() -> None:
+    scene = sample_scene(9)
+    clip = render(scene)
+    owner = owners(scene, 5)
+    for index in range(len(scene.objects)):
+        assert np.array_equal(owner == index, clip.masks[index, 5] > 0)
+    assert np.array_equal(owner == -1, clip.masks[:, 5].max(axis=0, initial=0) == 0)
 
 
 def test_inside_a_mask_is_the_objects_colour_and_outside_the_background() -> None:
