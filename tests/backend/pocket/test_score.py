@@ -333,6 +333,9 @@ def test_a_wrong_value_in_the_configuration_is_named(tmp_path: Path) -> None:
     path.write_text("[vision]\npatch = 0\n")
     with pytest.raises(InvalidConfig, match=r"'vision\.patch'"):
         load_score_config(path)
+    path.write_text("[vision]\nsize = 30\n")
+    with pytest.raises(InvalidConfig, match="no whole number of patches of 4"):
+        load_score_config(path)
     path.write_text("[training]\nstepps = 3\n")
     with pytest.raises(InvalidConfig, match=r"'training\.stepps'"):
         load_score_config(path)

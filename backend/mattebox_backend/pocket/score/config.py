@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mattebox_backend.pocket.config import Section, TextConfig, read_config
 
@@ -13,11 +13,17 @@ from mattebox_backend.pocket.config import Section, TextConfig, read_config
 class VisionConfig(Section):
     """Vision tower: pictures of ``size`` × ``size`` pixels in patches of ``patch`` × ``patch``."""
 
-    size: int = Field(default=64, gt=0)
-    patch: int = Field(default=8, gt=0)
+    size: int = Field(default=40, gt=0)
+    patch: int = Field(default=4, gt=0)
     width: int = Field(default=64, gt=0, multiple_of=4)
-    layers: int = Field(default=4, gt=0)
+    layers: int = Field(default=3, gt=0)
     heads: int = Field(default=4, gt=0)
+
+    @model_validator(mode="after")
+    def _whole_patches(self) -> Self:
+        if self.size % self.patch:
+            raise ValueError(f"a side of {self.size} pixels is no whole number of patches of {self.patch}")
+        return self
 
 
 class SetConfig(Section):
@@ -45,7 +51,7 @@ class TrainingConfig(Section):
     attribute_weight: float = Field(default=0.5, ge=0)
     dense_weight: float = Field(default=1.0, ge=0)
     optimizer: Literal["adamw", "muon"] = "adamw"
-    learning_rate: float = Field(default=1.5e-3, gt=0)
+    learning_rate: float = Field(default=2e-3, gt=0)
     warmup: int = Field(default=100, ge=0)
     ema: float = Field(default=0.998, ge=0, lt=1)
     bfloat16: bool = False

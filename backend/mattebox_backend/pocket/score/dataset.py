@@ -124,14 +124,13 @@ def _build(config: PocketScoreConfig, tokenizer: CLIPTokenizer, log: RunLog) -> 
 
 
 def examples_of(scene: Scene, time: int, rng: np.random.Generator) -> Iterator[Example]:
-    """The whole frame; an object close by, where one is clear to see; a place without objects, or the frame
-    once more, of which one thing alone is said.
+    """The whole frame; up to two objects close by, which are clear to see; a place without objects, or the
+    frame once more, of which one thing alone is said.
     """
     seen = clear_objects(scene, time)
     whole = (slice(0, scene.height), slice(0, scene.width))
     yield Example(whole, tuple(frame_claim(scene, time, rng) for _ in range(CAPTIONS)))
-    if seen:
-        index = seen[int(rng.integers(len(seen)))]
+    for index in rng.permutation(seen).astype(int).tolist()[:2]:
         forms = (CaptionForm.OBJECTS, CaptionForm.OBJECTS if rng.random() < 0.5 else CaptionForm.FULL)
         claims = tuple(Claim(scene, time, form, (index,)) for form in forms)
         yield Example(object_box(scene, time, index, rng), claims, index)

@@ -12,8 +12,9 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from mattebox_backend.pocket.score.config import PocketScoreConfig
 from mattebox_backend.pocket.score.dataset import COLOURS, SHAPES
 
-PLACE_SCALE = 0.3
-"""Of the places at the start, beside patches of about the same size."""
+PLACE_SCALE = 0.6
+"""Of the places at the start, which outweigh the patches: a shape is a matter of where. A trial on single
+objects had 39 % of shapes after 250 steps, and 33 % at half of this."""
 _SLOWEST = 100.0
 """The longest of their periods over the shortest."""
 
