@@ -112,11 +112,13 @@ _ST_MODULATOR = Experiment(
         "+ cross + self": ABLATIONS["st-modulator"]["cross+self"],
     },
     orderings=(
+        Ordering("clip_t", ("baseline", "+ cross", "+ cross + self")),
+        Ordering("q_edit", ("baseline", "+ cross", "+ cross + self")),
         Ordering("accuracy", ("baseline", "+ cross", "+ cross + self")),
         Ordering("warp", ("baseline", "+ cross", "+ cross + self"), rising=False),
         Ordering("psnr", ("baseline", "+ cross", "+ cross + self")),
     ),
-    figures=("accuracy", "colour", "shape", "placement", "psnr", "warp", "leak", "unsteadiness"),
+    figures=("clip_t", "clip_t_region", "clip_f", "q_edit", "accuracy", "placement", "psnr", "warp", "leak"),
 )
 _REATCO = Experiment(
     name="reatco-table-2",
@@ -135,12 +137,13 @@ _REATCO = Experiment(
     orderings=(
         Ordering("placement", ("neither", "RAD")),
         Ordering("accuracy", ("neither", "RAD")),
+        Ordering("clip_t", ("neither", "RAD")),
         Ordering("background_psnr", ("neither", "IRJS")),
         Ordering("placement", ("IRJS", "both")),
         Ordering("accuracy", ("RAD", "both"), at_least=True),
         Ordering("accuracy", ("IRJS", "both")),
     ),
-    figures=("accuracy", "placement", "psnr", "background_psnr", "boundary", "warp"),
+    figures=("accuracy", "placement", "clip_t", "clip_f", "psnr", "background_psnr", "boundary", "warp"),
     frames=8,
 )
 _TOP_K = Experiment(
@@ -155,7 +158,7 @@ _TOP_K = Experiment(
     orderings=tuple(
         Ordering("placement", (f"{share:.0%}", "20%"), at_least=True) for share in (0.4, 0.6, 0.8, 1.0)
     ),
-    figures=("placement", "accuracy", "psnr"),
+    figures=("placement", "accuracy", "clip_t", "psnr"),
     frames=8,
 )
 _RECONSTRUCTION = Experiment(
@@ -173,7 +176,7 @@ _RECONSTRUCTION = Experiment(
         "+ guidance": {},
     },
     orderings=(Ordering("whole_psnr", ("DDIM", "shared null-text", "multi-frame null-text", "+ guidance")),),
-    figures=("whole_psnr", "unsteadiness"),
+    figures=("whole_psnr", "background_psnr", "background_perceptual", "smoothness", "unsteadiness"),
     reconstruct=True,
     backbone="pocket-motion",
     frames=8,
@@ -202,7 +205,16 @@ _EDITING = Experiment(
         ),
         Ordering("accuracy", ("no cross control", "whole")),
     ),
-    figures=("accuracy", "background_psnr", "psnr", "boundary", "warp", "gradient_background"),
+    figures=(
+        "accuracy",
+        "clip_t",
+        "background_psnr",
+        "background_perceptual",
+        "psnr",
+        "boundary",
+        "warp",
+        "smoothness",
+    ),
     backbone="pocket-motion",
     frames=8,
 )
