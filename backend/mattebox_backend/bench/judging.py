@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -46,8 +47,8 @@ class Verdict:
     accuracy: share of edited object-frames with the right colour and shape (for a background: right colour
     and pattern). colour, shape: each for itself. placement: VISOR-style. psnr, ssim: to the true edit inside
     the regions. whole_psnr: to the true edit, everywhere. background_psnr: to the source, outside the
-    regions; None where they are equal. background_exact: share of the pixels outside the regions that equal
-    the source. gradient_region, gradient_background: G_temp over that of the truth (eq. 6.1). boundary:
+    regions. A PSNR is None where all is equal. background_exact: share of the pixels outside the regions that
+    equal the source. gradient_region, gradient_background: G_temp over that of the truth (eq. 6.1). boundary:
     E_bound (eq. 6.2). warp: Warp-Err with true flow inside the regions. leak: share of pixels with another
     region's colour. unsteadiness: spread of a region's mean colour over time (CIELAB).
 
@@ -110,10 +111,10 @@ def judge(task: Task, frames: NDArray[np.uint8], scorer: Scorer) -> Verdict:
         colour=accuracy.colour,
         shape=accuracy.shape,
         placement=placement(frames, [centres[n] for n in seen], [targets[n] for n in seen], known),
-        psnr=masked_psnr(frames, truth.frames, regions),
+        psnr=_finite(masked_psnr(frames, truth.frames, regions)),
         ssim=masked_ssim(frames, truth.frames, regions),
-        whole_psnr=masked_psnr(frames, truth.frames, np.ones_like(regions)),
-        background_psnr=masked_psnr(frames, source.frames, outside),
+        whole_psnr=_finite(masked_psnr(frames, truth.frames, np.ones_like(regions))),
+        background_psnr=_finite(masked_psnr(frames, source.frames, outside)),
         background_exact=exact_share(frames, source.frames, outside),
         gradient_region=temporal_gradient_ratio(frames, truth.frames, regions),
         gradient_background=temporal_gradient_ratio(frames, source.frames, outside),
@@ -129,6 +130,10 @@ def judge(task: Task, frames: NDArray[np.uint8], scorer: Scorer) -> Verdict:
         background_perceptual=feature_distance(scorer, frames, source.frames, outside),
         smoothness=motion_smoothness(frames),
     )
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is None or math.isfinite(value) else None
 
 
 def _targets(task: Task) -> tuple[list[Target], list[NDArray[np.uint8]], list[int | None]]:

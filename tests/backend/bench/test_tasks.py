@@ -55,6 +55,9 @@ def test_the_true_edit_is_judged_right_and_the_source_wrong(level: Level, scorer
         assert right.placement in (1, None)
         assert right.ssim == pytest.approx(1)
         assert right.boundary == 0
+        assert right.psnr is None, "no number for what JSON has no number for"
+        assert wrong.background_psnr is None
+        assert wrong.psnr is not None
         assert wrong.accuracy is not None
         assert wrong.accuracy < 0.1
         assert wrong.background_exact == 1
