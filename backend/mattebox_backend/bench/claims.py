@@ -31,9 +31,12 @@ class Finding:
 
     @property
     def verdict(self) -> str:
-        """In words."""
+        """In words. Within the noise: the tasks do not tell either way."""
         if not self.came_out:
-            return "**did not come out**" if None not in self.gains else "not measured"
+            if None in self.gains:
+                return "not measured"
+            contrary = any(gain is not None and gain.high < 0 for gain in self.gains)
+            return "**did not come out**" if contrary else "**did not come out**, within the noise"
         return "came out" if self.clear else "came out, within the noise"
 
     def _right(self, gain: float) -> bool:

@@ -19,6 +19,7 @@ def write_page(
     """Markdown with a table and the fate of every ordering per experiment, and a plot beside it
     (`<page>-<experiment>.png`). Needs matplotlib (the extra `bench`).
     """
+    page.parent.mkdir(parents=True, exist_ok=True)
     parts = [
         f"# The suite “{suite}”",
         "",

@@ -143,7 +143,17 @@ _REATCO = Experiment(
         Ordering("accuracy", ("RAD", "both"), at_least=True),
         Ordering("accuracy", ("IRJS", "both")),
     ),
-    figures=("accuracy", "placement", "clip_t", "clip_f", "psnr", "background_psnr", "boundary", "warp"),
+    figures=(
+        "accuracy",
+        "placement",
+        "clip_t",
+        "clip_t_region",
+        "clip_f",
+        "psnr",
+        "background_psnr",
+        "boundary",
+        "warp",
+    ),
     frames=8,
 )
 _TOP_K = Experiment(

@@ -194,5 +194,5 @@ def test_results_of_one_run_and_of_a_suite_are_told_apart(tmp_path: Path) -> Non
 
 
 def test_an_experiment_that_was_not_run_is_said_to_be(tmp_path: Path) -> None:
-    write_page(tmp_path / "p.md", "papers", EXPERIMENTS[:1], {}, "mattebox bench edits")
-    assert "Not run." in (tmp_path / "p.md").read_text()
+    write_page(tmp_path / "new" / "p.md", "papers", EXPERIMENTS[:1], {}, "mattebox bench edits")
+    assert "Not run." in (tmp_path / "new" / "p.md").read_text()

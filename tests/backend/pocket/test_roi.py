@@ -348,19 +348,19 @@ def models(base: PocketSd, tmp_path: Path) -> Path:
     export_pocket_sd(folder / "pocket-sd", base.vae, base.tokenizer, base.models, {})
     network = varied(grow(base.models.unet, RegionDesign()))
     export_pocket_roi(
-        folder / "pocket-roi", network, "pocket-sd", {"mattebox.json": method_defaults("pocket-roi")}
+        folder / "small-roi", network, "pocket-sd", {"mattebox.json": method_defaults("pocket-roi")}
     )
     return folder
 
 
 def test_it_is_found_and_loaded_through_the_registry(models: Path) -> None:
     registry = ModelRegistry([models])
-    entry = next(entry for entry in registry.entries() if entry.id == "pocket-roi")
+    entry = next(entry for entry in registry.entries() if entry.id == "small-roi")
     assert (entry.available, entry.family) == (True, "region-diffusion")
-    backbone = registry.load("pocket-roi", CPU)
+    backbone = registry.load("small-roi", CPU)
     assert isinstance(backbone, RegionDiffusion)
     assert backbone.defaults["roi-aware"]
-    assert backbone.identity == load_backbone(models / "pocket-roi", CPU).identity
+    assert backbone.identity == load_backbone(models / "small-roi", CPU).identity
     assert backbone.identity != load_backbone(models / "pocket-sd", CPU).identity
     text = backbone.embed("a red star").states.unsqueeze(0)
     latents = torch.randn(1, 2, 4, 4, 4)
@@ -384,9 +384,9 @@ def test_it_is_found_and_loaded_through_the_registry(models: Path) -> None:
     ],
 )
 def test_a_damaged_model_is_refused_in_words(models: Path, spoil: Any, words: str) -> None:
-    spoil(models / "pocket-roi")
+    spoil(models / "small-roi")
     with pytest.raises(ModelRefused, match=words):
-        load_backbone(models / "pocket-roi", CPU)
+        load_backbone(models / "small-roi", CPU)
 
 
 def test_it_is_measured_on_unseen_pairs(base: PocketSd) -> None:
