@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+import torch
 from mattebox_backend.bench.cli import app
 from mattebox_backend.models import registry
 from safetensors.torch import load_file, save_file
@@ -61,6 +63,16 @@ def test_tasks_run_and_resume_and_end_in_a_table_a_file_and_a_plot(
     assert "belong to another run" in text
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As a worker has: another number of threads adds up in another order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_workers_find_what_one_process_finds(
     untrained_model: Path, tiny_scorer: Path, tmp_path: Path
 ) -> None:
