@@ -102,9 +102,12 @@ def test_an_interrupt_ends_all_and_is_one_sentence(
 ) -> None:
     file = tmp_path / "r.json"
     command = f"bench edits --json {file} --backbone {untrained_model} --device cpu --work {tmp_path}/work"
+    # Ctrl-C reaches it even where the tests were started in the background, as a shell makes them ignore it.
+    listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     running = subprocess.Popen(
         [
-            *(sys.executable, "-m", "mattebox_backend", *command.split()),
+            *(sys.executable, "-c", f"{listening}; from mattebox_backend.cli import main; main()"),
+            *command.split(),
             *("--scorer", str(tiny_scorer), "--param", "steps=2", "--workers", "2"),
         ],
         stderr=subprocess.PIPE,
