@@ -119,7 +119,10 @@ def test_an_interrupt_ends_all_and_is_one_sentence(
         time.sleep(0.2)
     workers = psutil.Process(running.pid).children(recursive=True)
     running.send_signal(signal.SIGINT)
-    _, said = running.communicate(timeout=120)
+    try:
+        _, said = running.communicate(timeout=120)
+    finally:
+        running.kill()
     assert running.returncode == 130, said
     assert said.splitlines()[-1] == f"Stopped; {file} holds what was done, and the same command goes on."
     assert "Traceback" not in said
