@@ -13,7 +13,7 @@ from mattebox_backend.bench.workers import spread
 
 
 def all_gone() -> bool:
-    """Whether no process is left, soon: the pool's own thread waits for them too, and tells a moment later."""
+    """Whether no process is left, soon: the pool's own thread waits for them too, and tells a bit later."""
     deadline = time.monotonic() + 60
     while multiprocessing.active_children() and time.monotonic() < deadline:
         time.sleep(0.1)
