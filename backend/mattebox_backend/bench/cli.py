@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from mattebox_media import MediaError
 from mattebox_proto.errors import KINDS, BadMedia
 from mattebox_proto.paths import folders
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from mattebox_backend.bench.bar import progress_bar, run_with_bar
 from mattebox_backend.bench.cost_plot import plot_cost
 from mattebox_backend.bench.errors import BenchError
 from mattebox_backend.bench.results import Results
-from mattebox_backend.bench.running import ABLATIONS, DEFAULT_SCORER, BenchRun, ParamValue, run_tasks
+from mattebox_backend.bench.running import ABLATIONS, DEFAULT_SCORER, BenchRun, ParamValue
 from mattebox_backend.bench.suite_run import run_suite
 from mattebox_backend.bench.summary import plot, summarise, summary_to_json, table
 from mattebox_backend.bench.tasks import Level, load_tasks
@@ -84,7 +84,7 @@ def edits(
         chosen = load_tasks(level)[:tasks]
         variants = _variants(method, ablation or [])
         run = BenchRun(method, backbone, _params(param or []), device, place, scorer)
-        data = _run_with_bar(run, chosen, variants, json_file, workers)
+        data = run_with_bar("edits", run, chosen, variants, Results(json_file), workers)
         wanted = {task.name for task in chosen}
         shown = {
             **data,
@@ -162,8 +162,7 @@ def cost(
             *costs.trials_over_frames(backbone, device, frames or costs.FRAMES),
             *costs.trials_over_area(backbone, device, area or costs.AREAS),
         ]
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True)) as bar:
+        with progress_bar() as bar:
             line = bar.add_task("cost", total=len(trials) + len(updates))
 
             def on_done(trial: costs.Trial, _: costs.Cost) -> None:
@@ -216,23 +215,6 @@ def _failed(error: Exception) -> typer.Exit:
     typer.echo(str(error), err=True)
     kind = error.kind if isinstance(error, MatteboxError) else BadMedia.kind
     return typer.Exit(2 if KINDS[kind].usage else 1)
-
-
-def _run_with_bar(
-    run: BenchRun,
-    chosen: list[Any],
-    variants: Mapping[str, Mapping[str, ParamValue]],
-    json_file: Path,
-    workers: int,
-) -> dict[str, Any]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        line = bar.add_task("edits", total=len(chosen) * len(variants))
-
-        def on_done(variant: str, task: str, figures: Mapping[str, Any]) -> None:
-            bar.update(line, advance=1, description=f"{task} {variant}: accuracy {figures['accuracy']:.2f}")
-
-        return run_tasks(run, chosen, variants, Results(json_file), on_done, workers)
 
 
 def _variants(method: str, names: list[str]) -> Mapping[str, Mapping[str, ParamValue]]:

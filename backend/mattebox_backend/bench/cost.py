@@ -4,11 +4,7 @@ clips and growing regions.
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,7 +16,7 @@ import numpy as np
 from mattebox_media import write_clip
 from numpy.typing import NDArray
 
-from mattebox_backend.bench.errors import BenchError
+from mattebox_backend.bench.apart import answer, measured_apart
 from mattebox_backend.bench.running import Silent
 from mattebox_backend.device import choose_device
 from mattebox_backend.edit import Edit, Region
@@ -104,12 +100,7 @@ def measure_all(trials: Sequence[Trial], on_done: Callable[[Trial, Cost], None])
     """
     found = []
     for trial in trials:
-        command = [sys.executable, "-m", __name__, json.dumps(asdict(trial))]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            last = done.stderr.strip().splitlines()[-1:] or ["no message"]
-            raise BenchError(f"{trial.name} on {trial.frames} frames did not finish ({last[0]}).")
-        cost = Cost(**json.loads(done.stdout.splitlines()[-1]))
+        cost = Cost(**measured_apart(__name__, trial, f"{trial.name} on {trial.frames} frames"))
         found.append((trial, cost))
         on_done(trial, cost)
     return found
@@ -175,12 +166,5 @@ def _take_all(frames: Any) -> None:
         pass
 
 
-def _main() -> None:
-    arguments = argparse.ArgumentParser(description="One render, measured; see measure_all().")
-    arguments.add_argument("trial", type=json.loads)
-    cost = measure_here(Trial(**arguments.parse_args().trial))
-    sys.stdout.write("\n" + json.dumps(asdict(cost)))
-
-
 if __name__ == "__main__":
-    _main()
+    answer(lambda given: measure_here(Trial(**given)))

@@ -5,17 +5,16 @@ from __future__ import annotations
 import difflib
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mattebox_backend.bench.bar import run_with_bar
 from mattebox_backend.bench.errors import BenchError
 from mattebox_backend.bench.results import Results
-from mattebox_backend.bench.running import BenchRun, run_tasks
+from mattebox_backend.bench.running import BenchRun
 from mattebox_backend.bench.suite_page import findings, write_page
 from mattebox_backend.bench.suites import SUITES, Experiment
 from mattebox_backend.bench.tasks import Task, load_tasks, to_give_back
@@ -54,7 +53,9 @@ def run_suite(
         )
         tasks = tasks_of(experiment)[:limit]
         file = Results(json_file, experiment.name)
-        results[experiment.name] = _with_bar(experiment, run, tasks, file, workers)
+        results[experiment.name] = run_with_bar(
+            experiment.name, run, tasks, experiment.variants, file, workers
+        )
         for finding in findings(experiment, results[experiment.name]["variants"]):
             typer.echo(f"{experiment.name}: {finding.ordering.words}: {finding.verdict.replace('*', '')}")
         if page is not None:
@@ -77,19 +78,6 @@ def _choose(suite: str, names: Sequence[str]) -> list[Experiment]:
             hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}."
             raise BenchError(f"The suite {suite} has no experiment {name!r}; {hint}")
     return [known[name] for name in names] if names else list(known.values())
-
-
-def _with_bar(
-    experiment: Experiment, run: BenchRun, tasks: Sequence[Task], results: Results, workers: int
-) -> dict[str, Any]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        line = bar.add_task(experiment.name, total=len(tasks) * len(experiment.variants))
-
-        def on_done(variant: str, task: str, figures: Mapping[str, Any]) -> None:
-            bar.update(line, advance=1, description=f"{experiment.name}: {task} {variant}")
-
-        return run_tasks(run, tasks, experiment.variants, results, on_done, workers)
 
 
 def _arguments() -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -12,7 +12,6 @@ from mattebox_backend.bench.tasks import Level
 from mattebox_backend.methods.parameters import ParameterValue
 
 Params = Mapping[str, ParameterValue]
-
 
 Place = tuple[str, str]
 """A variant, and a figure of it."""
@@ -228,10 +227,6 @@ _EDITING = Experiment(
     backbone="pocket-motion",
     frames=8,
 )
-_AGAINST_BLENDING: Final = (
-    Ordering("boundary", ("edit and blend", "region-aware"), rising=False),
-    Ordering("accuracy", ("edit and blend", "region-aware"), at_least=True),
-)
 _REGION_AWARE = Experiment(
     name="region-aware-6.6",
     title="The mask in sampling, against editing everything and blending",
@@ -246,25 +241,20 @@ _REGION_AWARE = Experiment(
         "+ bias": {"self_inside": 1.0, "self_outwards": -1.0, "self_inwards": -1.0},
         "+ boundary smoothing": {"boundary_smoothing": 6.0},
     },
-    orderings=_AGAINST_BLENDING,
+    orderings=(
+        Ordering("boundary", ("edit and blend", "region-aware"), rising=False),
+        Ordering("accuracy", ("edit and blend", "region-aware"), at_least=True),
+    ),
     figures=("accuracy", "boundary", "psnr", "warp", "gradient_region"),
     frames=8,
 )
-_TRAINED = Experiment(
+_TRAINED = replace(
+    _REGION_AWARE,
     name="region-aware-trained",
     title="The same on a model that was trained with the mask",
     source="Region-aware diffusion, sections 3 and 5, eqs. 6.2 and 6.6",
-    method="roi-aware",
-    level=Level.CLASS,
-    tasks=12,
-    variants={
-        "edit and blend": ABLATIONS["roi-aware"]["global edit, then blend"],
-        "region-aware": ABLATIONS["roi-aware"]["region-aware"],
-    },
-    orderings=_AGAINST_BLENDING,
-    figures=("accuracy", "boundary", "psnr", "warp", "gradient_region"),
+    variants={name: _REGION_AWARE.variants[name] for name in ("edit and blend", "region-aware")},
     backbone="pocket-roi",
-    frames=8,
 )
 _SMOOTHINGS: Final = ("none", "3 pixels", "6 pixels")
 _SENSITIVITY = Experiment(

@@ -4,11 +4,6 @@ with checkpointing and without, and under a window of fixed length over growing 
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,8 +13,8 @@ import numpy as np
 import torch
 
 from mattebox_backend.attention import Reach
+from mattebox_backend.bench.apart import answer, measured_apart
 from mattebox_backend.bench.cost import square_of
-from mattebox_backend.bench.errors import BenchError
 from mattebox_backend.controls.reattention import ReAttention, ReAttentionSchedule
 from mattebox_backend.controls.text_layout import lay_out_text
 from mattebox_backend.device import choose_device, peak_memory_mb, reset_peak_memory
@@ -80,14 +75,8 @@ def measure_updates(
     """
     found = []
     for update in chosen:
-        command = [sys.executable, "-m", __name__, json.dumps(asdict(update))]
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, env={**os.environ, **_PRECISE}
-        )
-        if done.returncode != 0:
-            last = done.stderr.strip().splitlines()[-1:] or ["no message"]
-            raise BenchError(f"An update over {update.frames} frames did not finish ({last[0]}).")
-        found.append((update, UpdateCost(**json.loads(done.stdout.splitlines()[-1]))))
+        cost = measured_apart(__name__, update, f"An update over {update.frames} frames", _PRECISE)
+        found.append((update, UpdateCost(**cost)))
         on_done(update)
     return found
 
@@ -131,12 +120,5 @@ def measure_here(update: Update) -> UpdateCost:
     return cost
 
 
-def _main() -> None:
-    arguments = argparse.ArgumentParser(description="One update, measured; see measure_updates().")
-    arguments.add_argument("update", type=json.loads)
-    cost = measure_here(Update(**arguments.parse_args().update))
-    sys.stdout.write("\n" + json.dumps(asdict(cost)))
-
-
 if __name__ == "__main__":
-    _main()
+    answer(lambda given: measure_here(Update(**given)))

@@ -88,7 +88,7 @@ class DecoupledGuidance:
 
     def identity(self) -> str:
         """All that the guidance depends on beside the clip, its prompt and the backbone."""
-        digest = hashlib.sha256(repr(self._weights).encode())
+        digest = hashlib.sha256(repr((self._weights, SCALE)).encode())
         if not self._weights.none:
             for masks in self._regions.masks:
                 digest.update(np.ascontiguousarray(masks).data)

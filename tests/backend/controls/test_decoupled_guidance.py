@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from mattebox_backend.attention import Reach, SiteKind
 from mattebox_backend.attention.capture import TimeCapture
 from mattebox_backend.backbones.inflated import inflate
+from mattebox_backend.controls import decoupled_guidance
 from mattebox_backend.controls.decoupled_guidance import (
     SCALE,
     DecoupledGuidance,
@@ -234,6 +235,15 @@ def test_an_image_model_has_no_attention_over_time_to_hold(backbone: Any) -> Non
         latents_of(3, 1), latents_of(3, 2), step_of(backbone)
     )[1]
     assert gradient.abs().max() == 0
+
+
+def test_guidance_of_another_scale_is_another(inflated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = guidance_of(inflated, GuidanceWeights()).identity()
+    assert guidance_of(inflated, GuidanceWeights()).identity() == before
+    monkeypatch.setattr(decoupled_guidance, "SCALE", 1.0)
+    assert guidance_of(inflated, GuidanceWeights()).identity() != before, (
+        "what was kept would be taken for it"
+    )
 
 
 def test_the_guidance_of_an_edited_background_is_swapped() -> None:
