@@ -99,7 +99,8 @@ class VideoBackbone(Protocol):
         prompts: Sequence[Prompt],
     ) -> torch.Tensor:
         """The velocity in latents (B, T, C, h, w) at a timestep, under a condition (T, K, h, w) that all
-        share and a prompt each: like latents, float32. Differentiable with respect to the network's parameters.
+        share and a prompt each: like latents, float32. Differentiable with respect to the network's
+        parameters.
         """
         ...
 
