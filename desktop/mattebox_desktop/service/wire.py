@@ -146,6 +146,8 @@ def method_infos(methods: Sequence[system_pb2.Method]) -> list[MethodInfo]:
             method.summary,
             method.available,
             tuple(_parameter(parameter) for parameter in method.parameters),
+            method.takes_references,
+            tuple(method.families),
         )
         for method in methods
     ]

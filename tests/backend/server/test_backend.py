@@ -314,7 +314,9 @@ def test_the_backend_says_what_it_is(client: Client, backend: Backend) -> None:
     methods = {method.id: method for method in client.methods()}
     assert methods["st-modulator"].available
     assert methods["st-modulator"].parameters
-    assert not methods["mask-lora"].available
+    assert not methods["st-modulator"].takes_references
+    assert methods["mask-lora"].takes_references
+    assert list(methods["mask-lora"].families) == ["wan-image-to-video"]
 
 
 def test_a_model_tells_the_parameters_it_does_best_with(
