@@ -19,24 +19,29 @@ from mattebox_backend.methods.videodirector_parameters import VideoDirectorParam
 
 @dataclass(frozen=True, slots=True)
 class MethodDescription:
-    """A method as a client shows it. One that is not `available` is known by name only."""
+    """A method as a client shows it. One that is not `available` is known by name only.
+
+    takes_references: it makes use of an edit's references. families: the model families that it runs on, by
+    the names of `ModelEntry.family`; empty: not restricted.
+    """
 
     name: str
     title: str
     summary: str
     available: bool
     parameters: tuple[Parameter, ...] = ()
+    takes_references: bool = False
+    families: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A method of this version: its description, the dataclass of its parameters, and whether it makes use
-    of references and of a list of controls.
+    """A method of this version: its description, the dataclass of its parameters, and whether it is mixed
+    from a list of controls.
     """
 
     description: MethodDescription
     parameters: type[Any]
-    takes_references: bool = False
     takes_controls: bool = False
 
     def parse(
@@ -105,6 +110,8 @@ _PLANNED = (
         "Mask-aware LoRA",
         "Carries an edited frame through the clip with a small adapter trained on it.",
         available=False,
+        takes_references=True,
+        families=("wan-image-to-video",),
     ),
 )
 

@@ -98,7 +98,7 @@ def _check_references(edit: Edit, info: ClipInfo) -> None:
                 f"{what} is {width}×{height} and the clip is {info.width}×{info.height}; "
                 "give a picture of the clip's size."
             )
-    if edit.references and not find_method(edit.method).takes_references:
+    if edit.references and not find_method(edit.method).description.takes_references:
         raise InvalidEdit(
             f"The method {edit.method} works from prompts alone; take the references out of the edit."
         )

@@ -106,7 +106,14 @@ def test_a_take_holds_an_edit_file_that_renders_it_again(
     def read(path: Path) -> NDArray[np.uint8]:
         return np.asarray(Image.open(path))
 
-    again = edit_message(load(folder / "edit.toml"), clip, folder=folder, read_mask=read, read_image=read)
+    again = edit_message(
+        load(folder / "edit.toml"),
+        clip,
+        folder=folder,
+        read_mask=read,
+        read_image=read,
+        read_reference=lambda path, frame, fit: read(path),
+    )
     assert again.regions[0].masks == edit.regions[0].masks
     assert again.params == edit.params
     assert finished(client, client.submit(again).id).state == jobs_pb2.JOB_STATE_DONE
@@ -314,7 +321,9 @@ def test_the_backend_says_what_it_is(client: Client, backend: Backend) -> None:
     methods = {method.id: method for method in client.methods()}
     assert methods["st-modulator"].available
     assert methods["st-modulator"].parameters
-    assert not methods["mask-lora"].available
+    assert not methods["st-modulator"].takes_references
+    assert methods["mask-lora"].takes_references
+    assert list(methods["mask-lora"].families) == ["wan-image-to-video"]
 
 
 def test_a_model_tells_the_parameters_it_does_best_with(
