@@ -125,7 +125,7 @@ def studio_of(backbone: Backbone, tmp_path: Path) -> Callable[..., Studio]:
             references=(),
             params={"steps": 6, "window": 0.0, "exponent": 0.0, "sizes": 1},
         )
-        paths = RenderPaths(tmp_path / "inversions", tmp_path / "job")
+        paths = RenderPaths(tmp_path / "inversions", tmp_path / "job", tmp_path / "adapters")
         return Studio(backbone, paths, path, edit)
 
     return build
