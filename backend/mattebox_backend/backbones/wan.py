@@ -317,6 +317,13 @@ def check_family(folder: ModelFolder) -> None:
             f"The model {folder.name} has no image_encoder; Wan 2.1's image-to-video models have one; Wan "
             "2.2 is not known here."
         )
+    for component, wanted in (("text_encoder", "umt5"), ("image_encoder", "clip_vision_model")):
+        found = folder.config(component).get("model_type")
+        if found != wanted:
+            raise ModelRefused(
+                f"The {component} of the model {folder.name} is a {found}; Wan's is a {wanted}. Fetch the "
+                "model again."
+            )
 
 
 def _pixels(frames: NDArray[np.uint8]) -> torch.Tensor:
