@@ -1,7 +1,8 @@
 """A real backend, as a process, whose renderer is small enough to watch: it inverts colours inside the masks.
 
 Like the real one it decodes, works in steps with a checkpoint each, previews, and hands out frames lazily.
-`params`: steps, delay (seconds a step), preview, fail, spoil (frames handed out too few).
+`params`: steps, delay (seconds a step), preview, figures (of each step, told before its checkpoint), fail,
+spoil (frames handed out too few).
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ class InvertingEngine:
         (inversions / edit.clip_hash).write_bytes(b"an inversion")
         for step in range(done, steps):
             walk = walk + np.random.default_rng([edit.seed, step]).normal(size=3)
+            if edit.params.get("figures"):
+                monitor.figure("length of the walk", step + 1, steps, float(np.abs(walk).sum()))
             time.sleep(float(edit.params.get("delay", 0)))
             if edit.params.get("fail") == step:
                 raise RuntimeError("the sampler tripped\nover two lines")
