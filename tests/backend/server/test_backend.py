@@ -129,7 +129,7 @@ def test_a_watcher_that_comes_back_gets_what_it_missed(
 
 
 def test_figures_are_watched_live_and_replayed_to_whoever_comes_later(
-    client: Client, clip: clips_pb2.Clip, make_edit: MakeEdit
+    client: Client, clip: clips_pb2.Clip, make_edit: MakeEdit, inverting: ModuleType
 ) -> None:
     job = client.submit(make_edit(clip, steps=30, delay=0.02, figures=True))
     states_when_told = []
@@ -143,11 +143,7 @@ def test_figures_are_watched_live_and_replayed_to_whoever_comes_later(
     assert [(f.name, f.step, f.of) for f in figures] == [
         ("length of the walk", step, 30) for step in range(1, 31)
     ]
-    walk, lengths = np.zeros(3), []
-    for step in range(30):
-        walk = walk + np.random.default_rng([7, step]).normal(size=3)
-        lengths.append(float(np.abs(walk).sum()))
-    assert [figure.value for figure in figures] == lengths
+    assert [[figure.step, figure.value] for figure in figures] == inverting.walk_lengths(7, 30)
     middle = live[15].sequence
     again = [event for event in client.watch(job.id, after=middle) if event.WhichOneof("event") == "figure"]
     assert again == live[16:]
