@@ -86,6 +86,9 @@ class Silent:
     def progress(self, stage: Stage, step: int, of: int, preview: NDArray[np.uint8] | None = None) -> None:
         """Ignore the progress of a stage."""
 
+    def figure(self, name: str, step: int, of: int, value: float) -> None:
+        """Ignore a point of a curve."""
+
     def log(self, message: str) -> None:
         """Ignore a message."""
 

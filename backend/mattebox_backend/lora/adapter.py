@@ -77,4 +77,5 @@ def _drawn(name: str, parameter: torch.Tensor, generator: torch.Generator) -> to
     if ".lora_B." in name:
         return torch.zeros(parameter.shape)
     evenly = 2 * torch.rand(parameter.shape, generator=generator) - 1
-    return evenly * float(parameter.shape[1]) ** -0.5
+    reach: float = parameter.shape[1] ** -0.5
+    return evenly * reach

@@ -5,7 +5,7 @@ was trained on it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
@@ -36,7 +36,7 @@ from mattebox_backend.methods.video_materials import VideoMaterials
 Picture = NDArray[np.uint8]
 
 
-def mask_lora(materials: VideoMaterials, p: MaskLoraParameters) -> Iterator[NDArray[np.float32]]:
+def mask_lora(materials: VideoMaterials, p: MaskLoraParameters) -> Generator[NDArray[np.float32]]:
     """Edited frames (H, W, 3) float32 in [0, 1] of the clip in `materials`, at working size, one by one.
 
     Section 3.3 and figure 3:
@@ -50,9 +50,7 @@ def mask_lora(materials: VideoMaterials, p: MaskLoraParameters) -> Iterator[NDAr
             "The edit has no reference at the first frame of its range; that edited picture is what is "
             "carried through the clip. Give one, or begin the range at a frame that has one."
         )
-    kept = _learnt(materials, p)
-    with adapted(materials.backbone, kept.plan, kept.weights):
-        yield from _generated(materials, p)
+    return _generated(materials, p, _learnt(materials, p))
 
 
 def _learnt(materials: VideoMaterials, p: MaskLoraParameters) -> KeptAdapter:
@@ -103,7 +101,9 @@ def _learnt(materials: VideoMaterials, p: MaskLoraParameters) -> KeptAdapter:
     return materials.learnt("appearance", appearance, kept.plan, plan, kept, recipe)
 
 
-def _generated(materials: VideoMaterials, p: MaskLoraParameters) -> Iterator[NDArray[np.float32]]:
+def _generated(
+    materials: VideoMaterials, p: MaskLoraParameters, kept: KeptAdapter
+) -> Generator[NDArray[np.float32]]:
     """Window after window; what one has made is the known beginning of the next."""
     footage, backbone = materials.footage, materials.backbone
     stride = backbone.frame_stride
@@ -114,18 +114,18 @@ def _generated(materials: VideoMaterials, p: MaskLoraParameters) -> Iterator[NDA
         padded_length(p.window_overlap, stride),
     )
     done: list[Picture] = []
-    for place, (window, made) in enumerate(windows):
-        latents = _window(
-            materials, p, window, done[window.start : window.start + made], (place, len(windows))
-        )
-        for frame, decoded in enumerate(backbone.decode(latents)):
-            if frame < made:
-                continue
-            at = window.start + frame
-            if len(windows) > 1:
-                done.append(_over(footage.frames[at], _eight_bit(decoded), footage.edited[at]))
-            if at < materials.frame_count:
-                yield decoded
+    with adapted(backbone, kept.plan, kept.weights):
+        for place, (window, made) in enumerate(windows):
+            before = done[window.start : window.start + made]
+            latents = _window(materials, p, window, before, (place, len(windows)))
+            for frame, decoded in enumerate(backbone.decode(latents)):
+                if frame < made:
+                    continue
+                at = window.start + frame
+                if len(windows) > 1:
+                    done.append(_over(footage.frames[at], _eight_bit(decoded), footage.edited[at]))
+                if at < materials.frame_count:
+                    yield decoded
 
 
 def _window(

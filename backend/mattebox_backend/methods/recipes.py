@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -31,7 +31,7 @@ RECIPES: Mapping[str, Callable[[Materials, Any], torch.Tensor]] = MappingProxyTy
 """By method name, of those on models of frames: materials and parsed parameters → clean latents (F, C, h, w).
 """
 
-VIDEO_RECIPES: Mapping[str, Callable[[VideoMaterials, Any], Iterator[NDArray[np.float32]]]] = (
+VIDEO_RECIPES: Mapping[str, Callable[[VideoMaterials, Any], Generator[NDArray[np.float32]]]] = (
     MappingProxyType({"mask-lora": mask_lora})
 )
 """By method name, of those on image-to-video models: materials and parsed parameters → frames (H, W, 3) in

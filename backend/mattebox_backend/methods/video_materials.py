@@ -84,7 +84,7 @@ class VideoMaterials(Protocol):
         *,
         source: torch.Tensor | None,
     ) -> torch.Tensor:
-        """Clean latents (T, C, h, w) of a window of the footage, sampled from noise. place: which window it is,
-        of how many. source: its latents, for a control that reads them.
+        """Clean latents (T, C, h, w) of a window of the footage, sampled from noise. place: which window it
+        is, of how many. source: its latents, for a control that reads them.
         """
         ...

@@ -55,7 +55,7 @@ class Pipeline:
             method = find_method(self.edit.method)
             load = self.models.load_video if method.on_video_models else self.models.load
             with self.clock.running(Stage.LOAD):
-                backbone = load(self.edit.backbone, self.device)
+                backbone: Any = load(self.edit.backbone, self.device)
             self.monitor.progress(Stage.LOAD, 1, 1)
             params = method.parse(self.edit.params, backbone.defaults.get(self.edit.method))
             self._begin(Stage.MASKS)
@@ -78,14 +78,14 @@ class Pipeline:
                 )
             around = (self.device, self.paths, self.monitor, self.clock, reader)
             job: RenderJob | VideoJob
-            if is_video(backbone):
+            if method.on_video_models:
                 job = VideoJob(self.edit, *around, backbone, regions, params, view)
                 frames = VIDEO_RECIPES[self.edit.method](job, params)
             else:
                 job = RenderJob(
                     self.edit, self.models, *around, backbone, view.regions(regions), params, view
                 )
-                frames = backbone.decode(RECIPES[self.edit.method](job, params))
+                frames = (frame for frame in backbone.decode(RECIPES[self.edit.method](job, params)))
             tally = self._finish(job, frames, regions, write)
         return self._report(job, params, regions, tally)
 
@@ -157,6 +157,8 @@ class Pipeline:
             dtype=self.device.precision,
             params=dataclasses.asdict(params),
             warnings=_warnings(regions),
+            curves=job.curves,
+            adapters=job.adapters,
         )
 
 

@@ -43,6 +43,15 @@ class RenderMonitor(Protocol):
         sampling. Raises `Cancelled` to stop the render."""
         ...
 
+    def figure(self, name: str, step: int, of: int, value: float) -> None:
+        """A point of the curve `name` ("motion loss"): its value at a step, from 1 to `of`; streamed to
+        whoever watches. What a picked-up render tells again replaces what it told before.
+
+        Raises ValueError for a value that is not finite: tell the last finite one, and the reason in the
+        log. The whole curve belongs into `Report.curves`.
+        """
+        ...
+
     def log(self, message: str) -> None:
         """A sentence for the job's log."""
         ...

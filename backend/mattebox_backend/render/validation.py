@@ -111,8 +111,8 @@ def _check_first_frame(edit: Edit) -> None:
     """Every region that changes has to be seen in the first frame: that is what is carried on."""
     if not edit.references:
         raise InvalidEdit(
-            f"The method {edit.method} works from edited pictures and the edit has none; give a [[reference]] "
-            f"of frame {edit.start}, the first of the range."
+            f"The method {edit.method} works from edited pictures and the edit has none; give a "
+            f"[[reference]] of frame {edit.start}, the first of the range."
         )
     shown = {reference.region for reference in edit.references if reference.frame == edit.start}
     for reference in edit.references:

@@ -67,6 +67,7 @@ class VideoJob:
 
     def __post_init__(self) -> None:
         self.adapters: list[str] = []
+        self.curves: dict[str, list[tuple[int, float]]] = {}
         self._generator = torch.Generator().manual_seed(self.edit.seed % 2**63)
 
     @property
@@ -119,8 +120,8 @@ class VideoJob:
         kept = AdapterStore(self.paths.adapters).find(adapter)
         if kept is None:
             raise InvalidEdit(
-                f"There is no adapter {adapter!r} here to continue from; take the id from a take's report, or "
-                "leave continue_from empty to train anew."
+                f"There is no adapter {adapter!r} here to continue from; take the id from a take's report, "
+                "or leave continue_from empty to train anew."
             )
         return kept
 
@@ -161,9 +162,8 @@ class VideoJob:
             checkpoint.remove()
         else:
             self.monitor.log(f"The adapter's {name} is known from an earlier training ({key[:12]}).")
-            for step, loss in enumerate(kept.losses):
-                self.monitor.figure(f"{name} loss", step + 1, plan.steps, loss)
             self.monitor.progress(Stage.TUNE, plan.steps, plan.steps)
+        self.curves[f"{name} loss"] = [(step + 1, loss) for step, loss in enumerate(kept.losses)]
         self.adapters.append(key)
         return kept
 
@@ -283,8 +283,10 @@ class VideoJob:
         stride, last = self.backbone.frame_stride, self.edit.frame_count - 1
         whole = self.view.regions(self.regions)
         groups = [range(min(window.start, last), min(window.start, last) + 1)]
-        for first in range(window.start + 1, window.stop, stride):
-            groups.append(range(min(first, last), min(first + stride - 1, last) + 1))
+        groups += [
+            range(min(first, last), min(first + stride - 1, last) + 1)
+            for first in range(window.start + 1, window.stop, stride)
+        ]
         return merge_frames(whole, groups)
 
     def _preview(self, clean: torch.Tensor) -> NDArray[np.uint8]:

@@ -46,6 +46,7 @@ class Monitor:
     stop: type[BaseException] = KeyboardInterrupt
     told: list[tuple[Stage, int, int]] = field(default_factory=list)
     previews: list[NDArray[np.uint8]] = field(default_factory=list)
+    figures: list[tuple[str, int, int, float]] = field(default_factory=list)
     logged: list[str] = field(default_factory=list)
 
     def progress(self, stage: Stage, step: int, of: int, preview: NDArray[np.uint8] | None = None) -> None:
@@ -54,6 +55,9 @@ class Monitor:
             self.previews.append(preview)
         if (stage, step) == self.stop_at:
             raise self.stop
+
+    def figure(self, name: str, step: int, of: int, value: float) -> None:
+        self.figures.append((name, step, of, value))
 
     def log(self, message: str) -> None:
         self.logged.append(message)

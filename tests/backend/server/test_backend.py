@@ -135,6 +135,29 @@ def test_a_watcher_that_comes_back_gets_what_it_missed(
     assert list(client.watch(job.id, after=everything[-1].sequence)) == []
 
 
+def test_figures_are_watched_live_and_replayed_to_whoever_comes_later(
+    client: Client, clip: clips_pb2.Clip, make_edit: MakeEdit, inverting: ModuleType
+) -> None:
+    job = client.submit(make_edit(clip, steps=30, delay=0.02, figures=True))
+    states_when_told = []
+    live = []
+    for event in client.watch(job.id):
+        if event.WhichOneof("event") == "figure":
+            live.append(event)
+            states_when_told.append(client.job(job.id).state)
+    assert states_when_told[0] == jobs_pb2.JOB_STATE_RUNNING, "it came when all was over"
+    figures = [event.figure for event in live]
+    assert [(f.name, f.step, f.of) for f in figures] == [
+        ("length of the walk", step, 30) for step in range(1, 31)
+    ]
+    assert [[figure.step, figure.value] for figure in figures] == inverting.walk_lengths(7, 30)
+    middle = live[15].sequence
+    again = [event for event in client.watch(job.id, after=middle) if event.WhichOneof("event") == "figure"]
+    assert again == live[16:]
+    everything = [event.sequence for event in client.watch(job.id)]
+    assert everything == list(range(1, len(everything) + 1))
+
+
 def test_previews_come_to_those_who_ask(
     client: Client, clip: clips_pb2.Clip, make_edit: MakeEdit, pixels: NDArray[np.uint8]
 ) -> None:
