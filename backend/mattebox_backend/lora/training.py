@@ -122,7 +122,7 @@ def _backward(
         )[0]
         loss = (velocity - (noise - clean)).square().mean()
         torch.autograd.backward(loss / plan.draws)
-    return float(loss)
+    return float(loss.detach())
 
 
 def _copied(parameters: Mapping[str, torch.nn.Parameter]) -> dict[str, torch.Tensor]:
