@@ -50,6 +50,11 @@ class VideoBackbone(Protocol):
         ...
 
     @property
+    def latent_channels(self) -> int:
+        """C of its latents."""
+        ...
+
+    @property
     def frame_limit(self) -> int | None:
         """The most frames that the model was made for; longer clips go in windows. None: not known."""
         ...

@@ -105,6 +105,11 @@ class Wan:
         return int(self.vae.config.scale_factor_temporal)
 
     @property
+    def latent_channels(self) -> int:
+        """See `VideoBackbone.latent_channels`."""
+        return int(self.vae.config.z_dim)
+
+    @property
     def frame_limit(self) -> int | None:
         """See `VideoBackbone.frame_limit`."""
         return self.frames

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from mattebox_backend.device import Device
+
 
 @dataclass(frozen=True, slots=True)
 class FlowSchedule:
@@ -55,14 +57,18 @@ class FlowGrid:
         return len(self.sigmas) - 1
 
     @property
-    def timesteps(self) -> tuple[float, ...]:
-        """What the model is told at levels 1 … N."""
-        return tuple(sigma * self.scale for sigma in self.sigmas[1:])
+    def timesteps(self) -> tuple[int, ...]:
+        """What the model is told at levels 1 … N, in whole numbers, as Wan's own sampler tells it."""
+        return tuple(round(sigma * self.scale) for sigma in self.sigmas[1:])
 
     def log_snr(self, level: int) -> float:
         """ln((1 − σ)² / σ²) of a level."""
         sigma = min(max(self.sigmas[level], 1e-6), 1 - 1e-6)
         return 2 * math.log((1 - sigma) / sigma)
+
+    def spread(self, level: int) -> float:
+        """σ, the deviation of the noise at a level."""
+        return self.sigmas[level]
 
     def move(
         self,
@@ -87,6 +93,33 @@ class FlowGrid:
         """Clean latents under noise of a level."""
         sigma = self.sigmas[level]
         return (1 - sigma) * clean + sigma * noise
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NoiseLine:
+    """The straight line from a clip to noise: what a `Trajectory` is to an inversion, and nothing to keep.
+
+    noise: (T, C, h, w) float32. clean: like it; None: the clip is not needed, and only the line's noisy end
+    can be asked for.
+    """
+
+    grid: FlowGrid
+    noise: torch.Tensor
+    clean: torch.Tensor | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(T, C, h, w)."""
+        frames, channels, height, width = self.noise.shape
+        return frames, channels, height, width
+
+    def level(self, level: int, device: Device) -> torch.Tensor:
+        """The latents of one noise level: (T, C, h, w) float32."""
+        if self.clean is None:
+            if level != self.grid.steps:
+                raise ValueError(f"Level {level} of a line to noise is asked for, and its clip is not known.")
+            return self.noise.to(device.torch)
+        return self.grid.noised(self.clean.to(device.torch), self.noise.to(device.torch), level)
 
 
 def shifted(sigma: float, shift: float) -> float:
