@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import torch
 from rich.console import Console
 
 from mattebox_backend.pocket.checkpoint import write_atomically
@@ -39,6 +40,7 @@ def train_pocket_wan(
     given, is a model folder that is rewritten at each checkpoint, for work that cannot wait; then clips from
     unseen first frames, a row each below the true one, go to ``work`` as well.
     """
+    torch.set_flush_denormal(True)  # numbers that are all but 0 cost a CPU many times the work of others
     sight = load_sight(config.scorer)
     vae = train_video_vae(config, work)
     data = clip_set(config, vae, sight, build_tokenizer(), work)
