@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mattebox_desktop.model.commands import require_clip
-from mattebox_desktop.model.errors import IncompleteEditError
-from mattebox_desktop.model.mask_track import Mask
-from mattebox_desktop.model.project import Project, Value
-from mattebox_desktop.model.region import MaskMode
+import numpy as np
+from mattebox_proto.limits import MAX_PICTURE_BYTES
+from numpy.typing import NDArray
 
-AUTO = "auto"
-DEFAULT_METHOD = "st-modulator"
-"""What "auto" means: layout-guided attention, the one method of this version."""
+from mattebox_desktop.model.commands import require_clip
+from mattebox_desktop.model.errors import IncompleteEditError, ReferencesUnusedError, WrongModelError
+from mattebox_desktop.model.mask_track import Mask
+from mattebox_desktop.model.method_choice import Known, choose, fitting_model, runs_on
+from mattebox_desktop.model.project import Project, Value
+from mattebox_desktop.model.reference import Reference
+from mattebox_desktop.model.region import MaskMode
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,8 +35,19 @@ class RegionRequest:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ReferenceRequest:
+    """region: its name. pixels: (H, W, 3) uint8 at the clip's size."""
+
+    frame: int
+    region: str
+    pixels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class EditRequest:
-    """Frames [start, stop) of the clip, to be rendered."""
+    """Frames [start, stop) of the clip, to be rendered. left_out: what of the project has no part in it, one
+    sentence each.
+    """
 
     title: str
     clip: Path
@@ -48,13 +61,25 @@ class EditRequest:
     seed: int
     regions: tuple[RegionRequest, ...]
     params: Mapping[str, Value]
+    references: tuple[ReferenceRequest, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
-def edit_request(project: Project, title: str) -> EditRequest:
+NOTHING_KNOWN = Known()
+
+
+def edit_request(
+    project: Project, title: str, known: Known = NOTHING_KNOWN, *, with_references: bool = True
+) -> EditRequest:
     """The project as it is now, for the backend.
+
+    known: what the backend says of its methods and models. Its parameters are sent to a method that is known,
+    those of another method are not. with_references: False renders as if there were none.
 
     Raises:
         IncompleteEditError: no clip, no painted region, or a prompt is missing; says which.
+        ReferencesUnusedError: there are references and the method works from prompts alone.
+        WrongModelError: the method does not run on the project's model.
     """
     clip = require_clip(project)
     start, stop = project.in_point, project.out_point
@@ -93,6 +118,17 @@ def edit_request(project: Project, title: str) -> EditRequest:
         )
     if not regions:
         raise IncompleteEditError("Every region is hidden; show the ones that should change, then render.")
+    used = used_references(project) if with_references else []
+    choice = choose(project.method, project.backbone, known, with_references=bool(used))
+    method = known.method(choice.method)
+    if method is not None:
+        if used and not method.takes_references:
+            raise ReferencesUnusedError(method.title, len(used), known.for_references is not None)
+        if not runs_on(method, choice.backbone, known):
+            fitting = fitting_model(method, known)
+            raise WrongModelError(method.title, choice.backbone, None if fitting is None else fitting.id)
+    _check_weight(used)
+    names = None if method is None else {parameter.name for parameter in method.parameters}
     return EditRequest(
         title=title,
         clip=clip.path,
@@ -101,9 +137,44 @@ def edit_request(project: Project, title: str) -> EditRequest:
         stop=stop,
         prompt=project.prompt.strip() or " and ".join(region.prompt for region in regions),
         source_prompt=project.source_prompt.strip(),
-        method=DEFAULT_METHOD if project.method == AUTO else project.method,
-        backbone=project.backbone,
+        method=choice.method,
+        backbone=choice.backbone,
         seed=project.seed,
         regions=tuple(regions),
-        params=dict(project.params),
+        params={name: value for name, value in project.params.items() if names is None or name in names},
+        references=tuple(
+            ReferenceRequest(reference.frame, reference.region.name, reference.picture.pixels)
+            for reference in used
+        ),
+        left_out=_left_out(project) if with_references else (),
     )
+
+
+def used_references(project: Project) -> list[Reference]:
+    """Those that a render takes: between in and out, of regions that are shown; in the order of frames."""
+    inside = [reference for reference in project.references if _is_used(project, reference)]
+    return sorted(inside, key=lambda reference: reference.frame)
+
+
+def _is_used(project: Project, reference: Reference) -> bool:
+    return project.in_point <= reference.frame < project.out_point and reference.region.visible
+
+
+def _left_out(project: Project) -> tuple[str, ...]:
+    """Why each reference that is not used is not."""
+    sentences = []
+    for reference in sorted(project.references, key=lambda reference: reference.frame):
+        if _is_used(project, reference):
+            continue
+        why = "its region is hidden" if not reference.region.visible else "it lies outside in and out"
+        sentences.append(f"{reference.words} is left out: {why}.")
+    return tuple(sentences)
+
+
+def _check_weight(references: list[Reference]) -> None:
+    needed = sum(reference.picture.nbytes for reference in references)
+    if needed > MAX_PICTURE_BYTES:
+        raise IncompleteEditError(
+            f"The {len(references)} references take {needed >> 20} MiB, and an edit carries "
+            f"{MAX_PICTURE_BYTES >> 20}; remove some, or set in and out closer."
+        )

@@ -16,9 +16,9 @@ from mattebox_proto.errors import InvalidEditFile, InvalidMessage
 from mattebox_proto.mattebox.v1 import clips_pb2, edit_pb2
 
 from mattebox_desktop.model import commands
-from mattebox_desktop.model.edit_request import AUTO, DEFAULT_METHOD
 from mattebox_desktop.model.errors import ModelError, ProjectFileError
 from mattebox_desktop.model.mask_track import Mask
+from mattebox_desktop.model.method_choice import AUTO, DEFAULT_METHOD
 from mattebox_desktop.model.project import ClipRef, Project
 from mattebox_desktop.model.region import MaskMode
 from mattebox_desktop.service.edit_pictures import read_image, read_mask, reference_reader

@@ -25,7 +25,7 @@ from PySide6.QtWidgets import (
 
 from mattebox_desktop.model import commands
 from mattebox_desktop.model.bindings import Bindings
-from mattebox_desktop.model.edit_request import AUTO, DEFAULT_METHOD
+from mattebox_desktop.model.method_choice import AUTO, DEFAULT_METHOD
 from mattebox_desktop.model.observed import Observed, bind
 from mattebox_desktop.model.project import Project
 from mattebox_desktop.service.job_view import MethodInfo, ModelInfo, ParameterInfo

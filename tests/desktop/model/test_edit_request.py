@@ -2,12 +2,54 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
 import numpy as np
 import pytest
 from mattebox_desktop.model import commands
 from mattebox_desktop.model.edit_request import edit_request
-from mattebox_desktop.model.errors import IncompleteEditError, RangeError
-from mattebox_desktop.model.project import Project
+from mattebox_desktop.model.errors import (
+    IncompleteEditError,
+    RangeError,
+    ReferencesUnusedError,
+    WrongModelError,
+)
+from mattebox_desktop.model.method_choice import Choice, Known, choose
+from mattebox_desktop.model.project import ClipRef, Project
+from mattebox_desktop.model.reference import Picture
+from mattebox_desktop.model.reference_commands import add_reference
+
+
+@dataclass(frozen=True)
+class Parameter:
+    name: str
+
+
+@dataclass(frozen=True)
+class Method:
+    id: str
+    title: str
+    takes_references: bool = False
+    families: tuple[str, ...] = ()
+    available: bool = True
+    parameters: tuple[Parameter, ...] = (Parameter("steps"),)
+
+
+@dataclass(frozen=True)
+class Model:
+    id: str
+    family: str
+    available: bool = True
+
+
+LAYOUT = Method(
+    "st-modulator", "Layout-guided attention", parameters=(Parameter("steps"), Parameter("blend"))
+)
+CARRY = Method("carry", "Carry", takes_references=True, families=("video",))
+POCKET, FAR, VIDEO = Model("pocket-sd", "sd"), Model("far", "video", available=False), Model("clip", "video")
+KNOWN = Known((LAYOUT, CARRY), (POCKET, FAR, VIDEO))
 
 
 def painted(project: Project, name: str = "left", prompt: str = "a red disc", frame: int = 0) -> None:
@@ -71,3 +113,118 @@ def test_range_without_a_frame_is_refused(project: Project, start: int, stop: in
     with pytest.raises(RangeError, match="holds no frame of this clip"):
         commands.set_range(project, start, stop)
     assert (project.in_point, project.out_point) == (0, 20)
+
+
+def refer(project: Project, frame: int, region: int = 0, value: int = 9) -> None:
+    assert project.clip is not None
+    picture = Picture(np.full((*project.clip.shape, 3), value, np.uint8), "painted.png")
+    add_reference(project, frame, project.regions[region], picture)
+
+
+def test_references_between_in_and_out_are_sent_and_the_others_said(project: Project) -> None:
+    painted(project)
+    painted(project, "right", "a star")
+    for frame, region in ((12, 0), (4, 1), (4, 0), (3, 0), (13, 1)):
+        refer(project, frame, region, value=frame)
+    commands.set_range(project, 4, 13)
+    commands.set_region_visible(project, project.regions[1], False)
+    request = edit_request(project, "fox", KNOWN)
+    assert [(r.frame, r.region, int(r.pixels[0, 0, 0])) for r in request.references] == [
+        (4, "left", 4),
+        (12, "left", 12),
+    ]
+    assert request.left_out == (
+        "The reference of “left” at frame 3 is left out: it lies outside in and out.",
+        "The reference of “right” at frame 4 is left out: its region is hidden.",
+        "The reference of “right” at frame 13 is left out: its region is hidden.",
+    )
+
+
+def test_auto_takes_a_method_and_a_model_that_fit_the_references(project: Project) -> None:
+    painted(project)
+    assert _choice(project) == ("st-modulator", "pocket-sd")
+    refer(project, 5)
+    assert _choice(project) == ("carry", "clip"), "the first model of the family that is here"
+    commands.set_backbone(project, "far")
+    assert _choice(project) == ("carry", "far"), "the project's model fits: whether it is here is said later"
+    commands.set_backbone(project, "/models/my-own")
+    assert _choice(project) == ("carry", "/models/my-own"), "nobody here knows what it is"
+    commands.set_backbone(project, "pocket-sd")
+    commands.set_range(project, 6, 20)
+    assert _choice(project) == ("st-modulator", "pocket-sd"), "no reference has a part in it"
+    commands.set_range(project, 0, 20)
+    assert edit_request(project, "", KNOWN, with_references=False).method == "st-modulator"
+
+
+def _choice(project: Project) -> tuple[str, str]:
+    request = edit_request(project, "", KNOWN)
+    return request.method, request.backbone
+
+
+def test_auto_keeps_the_model_where_none_fits() -> None:
+    known = Known((LAYOUT, CARRY), (POCKET, FAR))
+    assert choose("auto", "pocket-sd", known, with_references=True) == Choice("carry", "pocket-sd")
+
+
+def test_a_method_without_references_is_not_silently_rendered(project: Project) -> None:
+    painted(project)
+    refer(project, 5)
+    refer(project, 7)
+    commands.set_method(project, "st-modulator")
+    with pytest.raises(
+        ReferencesUnusedError, match="would leave the 2 references unused; choose Auto"
+    ) as caught:
+        edit_request(project, "", KNOWN)
+    assert caught.value.auto_helps
+    request = edit_request(project, "", KNOWN, with_references=False)
+    assert (request.references, request.left_out) == ((), ())
+
+
+def test_a_backend_without_such_a_method_is_said(project: Project) -> None:
+    painted(project)
+    refer(project, 5)
+    known = Known((LAYOUT, replace(CARRY, available=False)), (POCKET,))
+    with pytest.raises(
+        ReferencesUnusedError, match="the reference unused; this version of the backend"
+    ) as caught:
+        edit_request(project, "", known)
+    assert not caught.value.auto_helps
+
+
+def test_a_method_on_a_model_of_another_family_names_one_that_fits(project: Project) -> None:
+    painted(project)
+    commands.set_method(project, "carry")
+    with pytest.raises(
+        WrongModelError, match="“Carry” does not run on the model pocket-sd; choose clip"
+    ) as caught:
+        edit_request(project, "", KNOWN)
+    assert caught.value.fitting == "clip"
+    with pytest.raises(WrongModelError, match="this machine has none that it runs on"):
+        edit_request(project, "", Known((CARRY,), (POCKET, FAR)))
+    commands.set_backbone(project, "clip")
+    assert _choice(project) == ("carry", "clip")
+
+
+def test_only_parameters_of_the_method_are_sent(project: Project) -> None:
+    painted(project)
+    commands.set_parameter(project, "steps", 9)
+    commands.set_parameter(project, "blend", False)
+    assert edit_request(project, "", KNOWN).params == {"steps": 9, "blend": False}
+    refer(project, 5)
+    assert edit_request(project, "", KNOWN).params == {"steps": 9}
+    commands.set_method(project, "of an edit file")
+    assert edit_request(project, "", KNOWN).params == {"steps": 9, "blend": False}
+
+
+def test_more_references_than_an_edit_carries_are_said() -> None:
+    project = Project()
+    commands.set_clip(project, ClipRef(Path("/c.mp4"), 8192, 2048, 20, Fraction(25)))
+    region = commands.add_region(project, "left", "a star")
+    commands.fill_mask(project, region, 0)
+    for frame in range(5):
+        refer(project, frame)
+    commands.set_range(project, 0, 1)
+    assert len(edit_request(project, "", KNOWN).references) == 1
+    commands.set_range(project, 0, 5)
+    with pytest.raises(IncompleteEditError, match="The 5 references take 240 MiB, and an edit carries 192"):
+        edit_request(project, "", KNOWN)
