@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from mattebox_desktop.model.commands import require_clip
 from mattebox_desktop.model.errors import PictureError, RangeError
-from mattebox_desktop.model.project import Project
+from mattebox_desktop.model.project import ClipRef, Project
 from mattebox_desktop.model.reference import Picture, Reference
 from mattebox_desktop.model.region import Region
 
@@ -19,7 +19,7 @@ def add_reference(project: Project, frame: int, region: Region, picture: Picture
         RangeError: the frame is not one of the clip's, or the region is gone.
         PictureError: the picture has another size than the clip.
     """
-    _check_frame(project, frame)
+    check_frame(project, frame)
     _check_region(project, region)
     _check_size(project, picture)
     there = _at(project, frame, region)
@@ -52,7 +52,7 @@ def move_reference(project: Project, reference: Reference, frame: int) -> None:
         RangeError: the frame is not one of the clip's, or the region has a reference there.
     """
     _check_there(project, reference)
-    _check_frame(project, frame)
+    check_frame(project, frame)
     _check_free(project, reference, frame, reference.region)
     with project.changes.transaction("Move reference", merge=("reference", reference.id)):
         reference.frame = frame
@@ -91,13 +91,15 @@ def _at(project: Project, frame: int, region: Region) -> Reference | None:
     return next((found for found in project.references_at(frame) if found.region is region), None)
 
 
-def _check_frame(project: Project, frame: int) -> None:
+def check_frame(project: Project, frame: int) -> ClipRef:
+    """The clip. Raises RangeError for a frame outside it, IncompleteEditError without one."""
     clip = require_clip(project)
     if not 0 <= frame < clip.frame_count:
         raise RangeError(
             f"Frame {frame} is outside the clip; a reference stands at one of its frames, 0 to "
             f"{clip.frame_count - 1}."
         )
+    return clip
 
 
 def _check_region(project: Project, region: Region) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
-from mattebox_proto.codecs.frames import decode_image
+from mattebox_proto.codecs.frames import decode_image, encode_image
 from mattebox_proto.codecs.masks import encode_track
 from mattebox_proto.codecs.params import decode_params, encode_params
 from mattebox_proto.mattebox.v1 import edit_pb2, jobs_pb2, system_pb2
@@ -68,6 +68,10 @@ def edit_message(request: EditRequest, clip: str) -> edit_pb2.Edit:
         seed=request.seed,
         regions=[_region_message(region, request.shape) for region in request.regions],
         params=encode_params(request.params),
+        references=[
+            edit_pb2.Reference(frame=r.frame, region=r.region, image=encode_image(r.pixels))
+            for r in request.references
+        ],
     )
 
 

@@ -8,12 +8,20 @@ from pathlib import Path
 
 from mattebox_media import ClipInfo, MediaError, OutputFormat
 from PySide6.QtCore import QObject, Signal
+from PySide6.QtGui import QGuiApplication
 
 from mattebox_desktop.model import commands
 from mattebox_desktop.model.bindings import Bindings
-from mattebox_desktop.model.edit_request import edit_request
-from mattebox_desktop.model.errors import IncompleteEditError, ModelError
+from mattebox_desktop.model.edit_request import edit_request, used_references
+from mattebox_desktop.model.errors import (
+    IncompleteEditError,
+    ModelError,
+    ReferencesUnusedError,
+    WrongModelError,
+)
+from mattebox_desktop.model.method_choice import AUTO, Known
 from mattebox_desktop.model.project import Project, Take
+from mattebox_desktop.model.reference import Reference
 from mattebox_desktop.model.region import Region
 from mattebox_desktop.model.session import Compare, Session
 from mattebox_desktop.service.backend import BackendConnection
@@ -23,6 +31,7 @@ from mattebox_desktop.service.exports import EXPORT_KEY, Exports
 from mattebox_desktop.service.job_view import BackendStatus, ConnectionState, JobView, TakeView
 from mattebox_desktop.service.notice import Notice, Remedy, Severity
 from mattebox_desktop.service.playback import Playback
+from mattebox_desktop.service.references import References
 from mattebox_desktop.service.renders import Renders
 from mattebox_desktop.service.screen import Screen
 
@@ -51,6 +60,8 @@ class Workspace(QObject):
         self.renders = Renders(self.backend, self)
         self.screen = Screen(self)
         self.exports = Exports(self)
+        self.references = References(self)
+        self._waits_for_methods = False
         self._orders: dict[str, Project] = {}
         self._bindings = Bindings()
         self._connect()
@@ -75,7 +86,11 @@ class Workspace(QObject):
         self.screen.source_failed.connect(self._frame_failed)
         self.screen.take_failed.connect(self._take_failed)
         self.exports.failed.connect(lambda what, why, topic: self._say(what, why, topic=topic))
+        self.references.failed.connect(lambda what, why: self._say(what, why, topic="reference"))
+        self.references.changed.connect(self._reference_changed)
+        self.references.not_opened.connect(self._reference_not_opened)
         self.backend.changed.connect(self._backend_changed)
+        self.backend.methods.connect(lambda _: self._render_what_waits())
         self.renders.job_changed.connect(self._job_changed)
         self.renders.take_ready.connect(self._take_ready)
         self.renders.came_to_nothing.connect(lambda job: self._stop_awaiting(self.project, job.id))
@@ -96,16 +111,47 @@ class Workspace(QObject):
 
     # -- making ----------------------------------------------------------------------------------------------
 
-    def render(self) -> None:
+    def render(self, *, with_references: bool = True) -> None:
         """Sends the project as it is to be rendered; what is missing is said in the bar."""
         project = self.project
+        if with_references and used_references(project) and not self.backend.known_methods:
+            # Which method takes references, only the backend knows.
+            self._waits_for_methods = True
+            self.backend.start()
+            return
         try:
-            request = edit_request(project, self.documents.name)
+            request = edit_request(project, self.documents.name, self.known, with_references=with_references)
         except IncompleteEditError as error:
-            self._say("Not ready to render", str(error), severity=Severity.WARNING, topic="render")
+            self._not_ready(error)
             return
         self.settled.emit("render")
         self._orders[self.renders.submit(request).key] = project
+        if request.left_out:
+            self._say(
+                "Rendering without some references",
+                " ".join(request.left_out),
+                severity=Severity.INFO,
+                topic="render",
+            )
+
+    @property
+    def known(self) -> Known:
+        """The backend's methods and models, as far as it has told of them."""
+        return Known(self.backend.known_methods, self.backend.known_models)
+
+    def _render_what_waits(self) -> None:
+        if self._waits_for_methods:
+            self._waits_for_methods = False
+            self.render()
+
+    def _not_ready(self, error: IncompleteEditError) -> None:
+        project, remedy = self.project, None
+        if isinstance(error, ReferencesUnusedError) and error.auto_helps:
+            remedy = Remedy("Choose Auto", lambda: commands.set_method(project, AUTO))
+        elif isinstance(error, WrongModelError) and error.fitting is not None:
+            model = error.fitting
+            remedy = Remedy(f"Choose {model}", lambda: commands.set_backbone(project, model))
+        self._say("Not ready to render", str(error), remedy, severity=Severity.WARNING, topic="render")
 
     def export(self, target: Path, format_: OutputFormat, start: int, stop: int, take: Take | None) -> None:
         """Writes frames [start, stop) to a file in the background; progress is a row of the queue."""
@@ -153,6 +199,7 @@ class Workspace(QObject):
         self.backend.close()
         self.renders.close()
         self.exports.close()
+        self.references.close()
         self.screen.close()
         self.documents.close()
 
@@ -178,19 +225,22 @@ class Workspace(QObject):
     def _project_replaced(self, project: Project) -> None:
         self.playback.stop()
         self.screen.clear()
-        self.session.region = None
+        self.references.set_project(project)
+        self._waits_for_methods = False
+        self.session.region = self.session.reference = None
         self.session.compare = Compare.OFF
         self.session.frame = project.in_point
         if len(project.regions):
             self.session.region = project.regions[0]
         self._bindings.clear()
         self._bindings.add(project.regions.removed.connect(self._region_removed))
+        self._bindings.add(project.references.removed.connect(self._reference_removed))
         self._bindings.add(Project.take_in_use.changed(project).connect(self._use_take))
         self._bindings.add(project.takes.changed.connect(lambda: self._use_take(project.take_in_use)))
         self._bindings.add(Project.clip.changed(project).connect(lambda _: self._adopt()))
         for prop in (Project.in_point, Project.out_point):
             self._bindings.add(prop.changed(project).connect(lambda _: self._range_changed()))
-        for topic in ("clip", "render", "command", "export", "take", "edit"):
+        for topic in ("clip", "render", "command", "export", "take", "edit", "reference"):
             self.settled.emit(topic)
         self._use_take(project.take_in_use)
         self._adopt()
@@ -199,6 +249,14 @@ class Workspace(QObject):
         if self.session.region is region:
             regions = self.project.regions
             self.session.region = regions[min(index, len(regions) - 1)] if len(regions) else None
+
+    def _reference_removed(self, _: int, reference: Reference) -> None:
+        if self.session.reference is reference:
+            self.session.reference = None
+
+    def _reference_changed(self, reference: Reference) -> None:
+        self.settled.emit("reference")
+        self.session.reference = reference
 
     def _source_ready(self, _: ClipInfo) -> None:
         source = self.documents.source
@@ -334,10 +392,18 @@ class Workspace(QObject):
     def _pictures_left_out(self, count: int) -> None:
         self._say(
             "Pictures were left out",
-            "The desktop holds no reference or condition pictures yet: "
-            f"the {count} of this edit file stay in the file.",
+            f"The desktop holds no condition pictures yet: the {count} of this edit file stay in the file.",
             severity=Severity.WARNING,
             topic="edit",
+        )
+
+    def _reference_not_opened(self, path: Path) -> None:
+        self._say(
+            "No image editor was found",
+            f"Choose one in the References menu, or open “{path}” yourself: what is saved there comes back.",
+            Remedy("Copy the path", lambda: QGuiApplication.clipboard().setText(str(path))),
+            severity=Severity.WARNING,
+            topic="reference",
         )
 
     def _keeping_failed(self, error: Exception) -> None:
@@ -348,6 +414,7 @@ class Workspace(QObject):
 
     def _backend_changed(self, status: BackendStatus) -> None:
         if status.state is ConnectionState.FAILED:
+            self._waits_for_methods = False
             remedy = Remedy("Start it again", self.backend.restart)
             self._say("The backend is not running", status.why, remedy, topic="backend")
         elif status.state is ConnectionState.READY:
