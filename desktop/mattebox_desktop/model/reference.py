@@ -22,7 +22,7 @@ class Picture:
         source: the file that it was read from; "" is the clip's own frame, not edited yet.
     """
 
-    __slots__ = ("_encoded", "pixels", "source")
+    __slots__ = ("__weakref__", "_encoded", "pixels", "source")
 
     def __init__(self, pixels: NDArray[np.uint8], source: str = "") -> None:
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:

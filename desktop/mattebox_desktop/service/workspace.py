@@ -340,6 +340,10 @@ class Workspace(QObject):
 
     # -- what goes wrong -------------------------------------------------------------------------------------
 
+    def tell(self, what: str, why: str) -> None:
+        """Says in the bar what is worth knowing and needs nothing done."""
+        self._say(what, why, severity=Severity.INFO, topic="command")
+
     def _say(
         self,
         what: str,
