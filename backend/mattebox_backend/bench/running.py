@@ -86,6 +86,9 @@ class Silent:
     def progress(self, stage: Stage, step: int, of: int, preview: NDArray[np.uint8] | None = None) -> None:
         """Ignore the progress of a stage."""
 
+    def figure(self, name: str, step: int, of: int, value: float) -> None:
+        """Ignore a point of a curve."""
+
     def log(self, message: str) -> None:
         """Ignore a message."""
 
@@ -279,6 +282,6 @@ def _render(
 
     # A checkpoint that a run before this one left would make the render seem to take no time.
     with tempfile.TemporaryDirectory(prefix="mattebox-bench-") as checkpoint:
-        paths = RenderPaths(run.work / "inversions", Path(checkpoint))
+        paths = RenderPaths(run.work / "inversions", Path(checkpoint), run.work / "adapters")
         report = render(edit, models=models, device=device, paths=paths, monitor=Silent(), write=keep)
     return np.stack([np.asarray(frame, np.uint8)[..., :3] for frame in collected]), report

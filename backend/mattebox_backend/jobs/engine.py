@@ -35,6 +35,8 @@ class Monitor(Protocol):
         self, stage: Stage, step: int, of: int, preview: NDArray[np.uint8] | None = None
     ) -> None: ...
 
+    def figure(self, name: str, step: int, of: int, value: float) -> None: ...
+
     def log(self, message: str) -> None: ...
 
 
@@ -63,7 +65,14 @@ class Engine(Protocol):
         """Raises InvalidEdit for what can be known without weights."""
 
     def render(
-        self, edit: Edit, *, inversions: Path, checkpoint: Path, monitor: Monitor, write: Write
+        self,
+        edit: Edit,
+        *,
+        inversions: Path,
+        adapters: Path,
+        checkpoint: Path,
+        monitor: Monitor,
+        write: Write,
     ) -> Mapping[str, Any]:
         """Renders, and returns the report as JSON values."""
 
@@ -108,7 +117,14 @@ class RenderEngine:
         validate(edit, info)
 
     def render(
-        self, edit: Edit, *, inversions: Path, checkpoint: Path, monitor: Monitor, write: Write
+        self,
+        edit: Edit,
+        *,
+        inversions: Path,
+        adapters: Path,
+        checkpoint: Path,
+        monitor: Monitor,
+        write: Write,
     ) -> Mapping[str, Any]:
         from mattebox_backend.render import RenderPaths, render
 
@@ -116,7 +132,7 @@ class RenderEngine:
             edit,
             models=self._models,
             device=self._chosen(),
-            paths=RenderPaths(inversions=inversions, checkpoint=checkpoint),
+            paths=RenderPaths(inversions=inversions, checkpoint=checkpoint, adapters=adapters),
             monitor=monitor,
             write=write,
         )

@@ -15,12 +15,17 @@ from mattebox_backend.errors import Cancelled
 from mattebox_backend.jobs.estimate import Estimate
 from mattebox_backend.jobs.previews import Previews
 from mattebox_backend.jobs.store import JobStore
+from mattebox_backend.jobs.values import Figure
 
 if TYPE_CHECKING:
     from mattebox_backend.render import Stage
 
 _SHORTEST_PAUSE = 0.1
 """Seconds between two progress events of one stage: a thousand decoded frames are not a thousand rows."""
+_MOST_POINTS = 500
+"""Events that one curve costs, however many steps it has: more than its picture has pixels across. A curve
+that is no longer is told step by step.
+"""
 
 
 class Interrupted(Cancelled):
@@ -83,6 +88,15 @@ class JobMonitor:
             self._number = self._store.progress(self._job, progress)
         if preview is not None:
             self._previews.show(self._job, self._number, preview)
+
+    def figure(self, name: str, step: int, of: int, value: float) -> None:
+        """See `RenderMonitor.figure`. Which steps are kept depends on their number alone: a job that is
+        picked up again tells the same ones.
+        """
+        figure = Figure(name, step, of, value)
+        stride = -(-of // _MOST_POINTS)
+        if (step - 1) % stride == 0 or step == of:
+            self._store.figure(self._job, figure)
 
     def log(self, message: str) -> None:
         self._log.write(message)

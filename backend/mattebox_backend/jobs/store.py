@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mattebox_backend.errors import DiskFull, NotFound
 from mattebox_backend.jobs.schema import open_database
-from mattebox_backend.jobs.values import Event, Job, JobState, LogLine, Progress, StateChange
+from mattebox_backend.jobs.values import Event, Figure, Job, JobState, LogLine, Progress, StateChange
 
 _DISK_FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE})
 _UNFINISHED = (JobState.QUEUED, JobState.RUNNING)
@@ -109,6 +109,11 @@ class JobStore:
             body = json.dumps(asdict(progress))
             database.execute("UPDATE jobs SET progress = ? WHERE id = ?", (body, job))
             return self._say(database, job, "progress", body)
+
+    def figure(self, job: str, figure: Figure) -> None:
+        """Records a point of a curve."""
+        with self._writing() as database:
+            self._say(database, job, "figure", json.dumps(asdict(figure)))
 
     def log(self, job: str, text: str) -> None:
         with self._writing() as database:
@@ -339,12 +344,14 @@ def _job(row: sqlite3.Row) -> Job:
 
 def _event(row: sqlite3.Row) -> Event:
     body = json.loads(row["body"])
-    what: StateChange | Progress | LogLine
+    what: StateChange | Progress | LogLine | Figure
     match row["kind"]:
         case "progress":
             what = Progress(**body)
         case "log":
             what = LogLine(body)
+        case "figure":
+            what = Figure(**body)
         case _:
             progress = body.pop("progress")
             state = JobState(body.pop("state"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -70,9 +71,37 @@ class LogLine:
 
 
 @dataclass(frozen=True, slots=True)
+class Figure:
+    """One point of a curve, such as the loss of a training: its value at a step of `of`.
+
+    Raises ValueError for one that no curve can show: no name, a step outside 1 to `of`, a value that is not
+    finite.
+    """
+
+    name: str
+    step: int
+    of: int
+    value: float
+
+    def __post_init__(self) -> None:
+        if not self.name.strip():
+            raise ValueError("A figure has no name; name what it measures, such as “motion loss”.")
+        if not 1 <= self.step <= self.of:
+            raise ValueError(
+                f"The figure “{self.name}” is told for step {self.step} of {self.of}; count steps from 1 to "
+                "their number."
+            )
+        if not math.isfinite(self.value):
+            raise ValueError(
+                f"The figure “{self.name}” is {self.value} at step {self.step}, which no curve shows; stop "
+                "there, tell the last finite one, and say why in the log."
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """Something that happened to a job. sequence: from 1, without gaps. time: seconds since the epoch."""
 
     sequence: int
     time: float
-    what: StateChange | Progress | LogLine
+    what: StateChange | Progress | LogLine | Figure

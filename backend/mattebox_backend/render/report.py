@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,9 @@ class Report:
 
     background_exact_share: the share of pixels outside every region and its feather that equal the source
     in all channels. background_psnr: of those same pixels in dB; None when all are equal. seconds: per
-    stage. params: every parameter that the render used, defaults filled in.
+    stage. params: every parameter that the render used, defaults filled in. curves: by name ("motion loss"),
+    the steps, from 1, and values of what the render learnt on its way. adapters: the ids of those that it
+    learnt or found, the last of which made the frames.
     """
 
     method: str
@@ -35,12 +37,21 @@ class Report:
     dtype: str
     params: dict[str, bool | int | float | str]
     warnings: list[str]
+    curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    adapters: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, object]:
-        """The report as JSON values; seconds and memory rounded to what means something."""
+        """The report as JSON values; seconds, memory and curves rounded to what means something.
+
+        JSON has no word for a value that is not finite: such a point of a curve is left out.
+        """
         content = asdict(self)
         content["seconds"] = {stage: round(spent, 3) for stage, spent in self.seconds.items()}
         content["peak_memory_mb"] = round(self.peak_memory_mb, 1)
+        content["curves"] = {
+            name: [[step, float(f"{value:.6g}")] for step, value in points if math.isfinite(value)]
+            for name, points in self.curves.items()
+        }
         return content
 
 

@@ -23,7 +23,7 @@ from mattebox_backend.errors import InvalidEdit, NotFound, TooLarge
 from mattebox_backend.jobs.clips import OpenedClip
 from mattebox_backend.jobs.previews import Preview
 from mattebox_backend.jobs.takes import Take
-from mattebox_backend.jobs.values import Event, Job, JobState, LogLine, Progress, StateChange
+from mattebox_backend.jobs.values import Event, Figure, Job, JobState, LogLine, Progress, StateChange
 
 _MODES = {
     edit_pb2.MASK_MODE_UNSPECIFIED: MaskMode.TIGHT,
@@ -161,6 +161,8 @@ def event_message(event: Event | Preview) -> jobs_pb2.JobEvent:
             message.log = text
         case Progress() as progress:
             message.progress.CopyFrom(_progress(progress))
+        case Figure(name, step, of, value):
+            message.figure.CopyFrom(jobs_pb2.Figure(name=name, step=step, of=of, value=value))
     return message
 
 

@@ -264,7 +264,9 @@ def _jobs_log(
     print_log(job, backend or context.obj)
 
 
-takes = typer.Typer(help="Lists takes, writes one to a file, deletes one.", invoke_without_command=True)
+takes = typer.Typer(
+    help="Lists takes, shows one, writes one to a file, deletes one.", invoke_without_command=True
+)
 app.add_typer(takes, name="takes")
 
 
@@ -276,6 +278,17 @@ def _takes(context: typer.Context, backend: Backend = "") -> None:
     context.obj = backend
     if context.invoked_subcommand is None:
         show_takes(backend)
+
+
+@takes.command("show")
+@guarded
+def _takes_show(
+    context: typer.Context, take: Annotated[str, typer.Argument(help="Its id.")], backend: Backend = ""
+) -> None:
+    """Says what a take is and how it came about."""
+    from mattebox_desktop.cli.listings import show_take
+
+    show_take(take, backend or context.obj)
 
 
 @takes.command("export")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import typer
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -18,6 +20,7 @@ from mattebox_desktop.cli.failures import UsageFault
 from mattebox_desktop.cli.inputs import real_files, spare
 from mattebox_desktop.cli.progress import STAGES
 from mattebox_desktop.cli.rendering import write_take
+from mattebox_desktop.model.curve import curves_of
 
 _STATES: dict[int, str] = {
     jobs_pb2.JOB_STATE_QUEUED: "queued",
@@ -99,6 +102,37 @@ def show_takes(backend: str) -> None:
         span, size = f"{take.start}-{take.stop - 1}", f"{take.width}x{take.height}"
         table.add_row(take.id, _time_text(take.made), span, size, take.edit.method, take.edit.prompt)
     _print(table, "No takes yet; `mattebox edit` makes one.")
+
+
+def show_take(take: str, backend: str) -> None:
+    with connect(backend) as client:
+        found = client.take(take)
+    report = json.loads(found.report_json or "{}")
+    rows = {
+        "clip": found.clip_path,
+        "made": _time_text(found.made),
+        "frames": f"{found.start}-{found.stop - 1}, {found.width}x{found.height}",
+        "method": f"{found.edit.method}, {found.edit.backbone}, seed {found.edit.seed}",
+        "prompt": found.edit.prompt,
+        "rendered": _report_words(report),
+        "video": found.path,
+    }
+    for name, words in rows.items():
+        if words:
+            typer.echo(f"{name:9}{words}")
+    for curve in curves_of(report):
+        typer.echo(curve.words)
+    for warning in report.get("warnings", []):
+        typer.echo(f"warning: {warning}")
+
+
+def _report_words(report: Mapping[str, Any]) -> str:
+    facts = []
+    if seconds := report.get("seconds"):
+        facts.append(f"{sum(seconds.values()):.0f} s on {report.get('device', 'an unknown device')}")
+    if (exact := report.get("background_exact_share")) is not None:
+        facts.append(f"background exact {exact:.2%}")
+    return ", ".join(facts)
 
 
 def export_take(take: str, output: Path, backend: str) -> None:

@@ -10,6 +10,8 @@ from mattebox_proto.mattebox.v1 import jobs_pb2
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from mattebox_desktop.model.curve import figure_words
+
 STAGES: dict[int, str] = {
     jobs_pb2.STAGE_DECODE: "reading the clip",
     jobs_pb2.STAGE_MASKS: "preparing masks",
@@ -32,6 +34,9 @@ class Bar:
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress = progress
         self._task = task
+        self._words = ""
+        self._stage = -1
+        self._figure = ""
 
     def show(self, done: float, total: float, note: str | None = None) -> None:
         self._progress.update(self._task, completed=done, total=total)
@@ -44,7 +49,15 @@ class Bar:
             note += f" {progress.step}/{progress.of}"
         if progress.eta_seconds >= 1:
             note += f", {_span(progress.eta_seconds)} left"
-        self.show(progress.fraction, 1.0, note)
+        if progress.stage != self._stage:  # a figure belongs to the stage that it came in
+            self._stage, self._figure = progress.stage, ""
+        self._words = note
+        self.show(progress.fraction, 1.0, note + self._figure)
+
+    def show_figure(self, figure: jobs_pb2.Figure) -> None:
+        """The latest value of a curve, beside what the job is doing."""
+        self._figure = f", {figure.name} {figure_words(figure.value)}"
+        self._progress.update(self._task, note=self._words + self._figure)
 
 
 @contextmanager

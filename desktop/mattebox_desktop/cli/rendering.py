@@ -79,6 +79,8 @@ def _follow(client: Client, job: jobs_pb2.Job, shown: Bar) -> jobs_pb2.Job:
     for event in client.watch(job.id):
         if event.WhichOneof("event") == "progress":
             shown.show_job(event.progress)
+        elif event.WhichOneof("event") == "figure":
+            shown.show_figure(event.figure)
     return client.job(job.id)
 
 

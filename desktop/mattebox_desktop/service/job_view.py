@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mattebox_desktop.model.curve import Curve
 from mattebox_desktop.model.project import Value
 
 
@@ -34,6 +35,7 @@ class JobView:
 
     key: of this desktop, from the moment of asking. id: the backend's, "" while the edit is being sent.
     fraction: of the whole job, 0 to 1. eta: seconds, None while it is not known. preview: (H, W, 3) uint8.
+    curves: what the job has told of itself over its steps, in the order of their first figures.
     """
 
     key: str
@@ -46,6 +48,7 @@ class JobView:
     fraction: float = 0.0
     eta: float | None = None
     preview: NDArray[np.uint8] | None = None
+    curves: tuple[Curve, ...] = ()
     error: str = ""
     error_kind: str = ""
 

@@ -15,6 +15,7 @@ from mattebox_proto.codecs.params import decode_params, encode_params
 from mattebox_proto.mattebox.v1 import edit_pb2, jobs_pb2, system_pb2
 from numpy.typing import NDArray
 
+from mattebox_desktop.model.curve import with_point
 from mattebox_desktop.model.edit_request import EditRequest, RegionRequest
 from mattebox_desktop.model.project import Value
 from mattebox_desktop.model.region import MaskMode
@@ -112,6 +113,9 @@ def with_event(view: JobView, event: jobs_pb2.JobEvent) -> JobView:
             return with_progress(replace(view, state=JobState.RUNNING), event.progress)
         case "preview":
             return replace(view, preview=eight_bit(decode_image(event.preview)))
+        case "figure":
+            told = event.figure
+            return replace(view, curves=with_point(view.curves, told.name, told.step, told.value, told.of))
         case _:
             return view
 

@@ -1,4 +1,4 @@
-"""The queue: one row per job with its stage, bar, time left, preview and a way to cancel."""
+"""The queue: one row per job with its stage, bar, time left, preview, curves and a way to cancel."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from mattebox_desktop.service.job_view import JobState, JobView
 from mattebox_desktop.service.workspace import Workspace
 from mattebox_desktop.ui.parts import PANEL_MARGIN, quiet, tool_button
 from mattebox_desktop.ui.pictures import picture
+from mattebox_desktop.ui.sparkline import Sparklines
 from mattebox_desktop.ui.timecode import duration
 
 _PREVIEW = QSize(72, 54)
@@ -101,6 +102,7 @@ class JobRow(QFrame):
         self.bar = QProgressBar(self)
         self.bar.setTextVisible(False)
         self.bar.setRange(0, 1000)
+        self.curves = Sparklines(self)
         self.cancel = tool_button("x", "Cancel", self)
         self.cancel.clicked.connect(lambda: workspace.cancel(key))
         words = QVBoxLayout()
@@ -108,6 +110,7 @@ class JobRow(QFrame):
         words.addWidget(self.title)
         words.addWidget(self.stage)
         words.addWidget(self.bar)
+        words.addWidget(self.curves)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(8, 8, 4, 8)
         layout.setSpacing(8)
@@ -123,6 +126,7 @@ class JobRow(QFrame):
         self.bar.setRange(0, 1000)
         self.bar.setValue(round(1000 * job.fraction))
         self.cancel.setVisible(not job.state.ended)
+        self.curves.show_curves(job.curves)
         if job.preview is not None:
             shown = QPixmap.fromImage(picture(job.preview)).scaled(
                 _PREVIEW, Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation

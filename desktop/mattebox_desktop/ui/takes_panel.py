@@ -22,11 +22,13 @@ from shiboken6 import isValid
 
 from mattebox_desktop.model import commands
 from mattebox_desktop.model.bindings import Bindings
+from mattebox_desktop.model.curve import curves_of
 from mattebox_desktop.model.project import Project, Take
 from mattebox_desktop.model.session import Compare, Session
 from mattebox_desktop.service.workspace import Workspace
 from mattebox_desktop.ui.parts import PANEL_MARGIN, quiet, restyle, tool_button
 from mattebox_desktop.ui.pictures import picture
+from mattebox_desktop.ui.sparkline import Sparklines
 from mattebox_desktop.ui.timecode import duration
 
 _THUMBNAIL = QSize(80, 60)
@@ -127,7 +129,7 @@ class TakeCard(QFrame):
     def __init__(self, workspace: Workspace, take: Take, parent: QWidget) -> None:
         super().__init__(parent)
         self.setProperty("card", True)
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
         self.workspace, self.take = workspace, take
         self.setCursor(Qt.CursorShape.PointingHandCursor)
         self.setToolTip(f"{take.prompt}\nClick to put it in use, click again for the source")
@@ -137,22 +139,27 @@ class TakeCard(QFrame):
         self.export = tool_button("export", "Export this take (Ctrl+E)", self)
         self.delete = tool_button("trash", "Delete this take from the project", self)
         self.delete.clicked.connect(lambda: commands.remove_take(workspace.project, take))
+        self.curves = Sparklines(self)
+        self.curves.show_curves(curves_of(take.report))
         words = QVBoxLayout()
         words.setSpacing(4)
-        words.addWidget(QLabel(take.name, self))
-        words.addWidget(quiet(take_words(take), self))
-        words.addStretch()
+        name, facts = QLabel(take.name, self), quiet(take_words(take), self)
+        name.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+        facts.setAlignment(Qt.AlignmentFlag.AlignTop)  # what room a high thumbnail leaves is below them
+        words.addWidget(name)
+        words.addWidget(facts)
+        words.addWidget(self.curves)
         tools = QVBoxLayout()
         tools.setSpacing(0)
         tools.addWidget(self.export)
         tools.addWidget(self.delete)
-        tools.addStretch()
         layout = QHBoxLayout(self)
         layout.setContentsMargins(8, 8, 4, 8)
         layout.setSpacing(8)
         layout.addWidget(self.thumbnail, alignment=Qt.AlignmentFlag.AlignTop)
         layout.addLayout(words, 1)
         layout.addLayout(tools)
+        layout.setAlignment(tools, Qt.AlignmentFlag.AlignTop)
         workspace.screen.take_thumbnail(take, self._show_thumbnail)
 
     def mousePressEvent(self, event: QMouseEvent) -> None:

@@ -13,7 +13,7 @@ from mattebox_backend.errors import Cancelled
 from mattebox_backend.jobs.estimate import Estimate
 from mattebox_backend.jobs.monitor import Interrupted, JobLog, JobMonitor
 from mattebox_backend.jobs.queue import JobQueue
-from mattebox_backend.jobs.values import Progress
+from mattebox_backend.jobs.values import Figure, Progress
 
 
 class Stage(StrEnum):
@@ -63,6 +63,53 @@ def test_a_thousand_quick_steps_are_few_events_and_the_last_is_among_them(
     assert told[0] == ("decode", 0)
     assert told[-2:] == [("decode", 1000), ("sample", 0)]
     assert len(told) < 200
+
+
+def figures(queue: JobQueue) -> list[Figure]:
+    job = queue.store.jobs()[0].id
+    return [event.what for event in queue.store.events(job) if isinstance(event.what, Figure)]
+
+
+def test_every_step_of_a_short_curve_is_an_event(queue: JobQueue, monitor: JobMonitor) -> None:
+    for step in range(1, 201):
+        monitor.figure("motion loss", step, 200, 1 / step)
+    assert figures(queue) == [Figure("motion loss", step, 200, 1 / step) for step in range(1, 201)]
+
+
+@pytest.mark.parametrize("steps", [500, 501, 3000, 100_000])
+def test_a_long_curve_costs_few_events_which_span_it(
+    queue: JobQueue, monitor: JobMonitor, steps: int
+) -> None:
+    # All but the kept steps write nothing, so that a hundred thousand of them take no time.
+    for step in range(1, steps + 1):
+        monitor.figure("motion loss", step, steps, float(step))
+    told = [figure.step for figure in figures(queue)]
+    assert 250 <= len(told) <= 501
+    assert (told[0], told[-1]) == (1, steps)
+    gaps = np.diff(told)
+    assert gaps[:-1].min() == gaps[:-1].max() == -(-steps // 500)
+    assert [event.sequence for event in queue.store.events(queue.store.jobs()[0].id)] == list(
+        range(1, len(told) + 3)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "step", "of", "value", "words"),
+    [
+        ("motion loss", 3, 9, float("nan"), "“motion loss” is nan at step 3"),
+        ("motion loss", 3, 9, float("inf"), "is inf at step 3"),
+        ("motion loss", 3, 9, float("-inf"), "tell the last finite one"),
+        ("motion loss", 0, 9, 1.0, "step 0 of 9"),
+        ("motion loss", 10, 9, 1.0, "step 10 of 9"),
+        (" ", 1, 9, 1.0, "no name"),
+    ],
+)
+def test_a_figure_that_no_curve_can_show_is_refused_with_the_reason(
+    queue: JobQueue, monitor: JobMonitor, name: str, step: int, of: int, value: float, words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        monitor.figure(name, step, of, value)
+    assert figures(queue) == []
 
 
 def test_a_preview_is_kept_as_it_was_shown(queue: JobQueue, monitor: JobMonitor) -> None:

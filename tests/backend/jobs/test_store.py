@@ -10,7 +10,7 @@ import pytest
 from mattebox_backend.errors import DamagedStore, DiskFull, NotFound
 from mattebox_backend.jobs.schema import MIGRATIONS
 from mattebox_backend.jobs.store import JobStore
-from mattebox_backend.jobs.values import Job, JobState, LogLine, Progress, StateChange
+from mattebox_backend.jobs.values import Figure, Job, JobState, LogLine, Progress, StateChange
 
 
 @pytest.fixture
@@ -58,6 +58,38 @@ def test_events_are_numbered_without_gaps_per_job(store: JobStore) -> None:
     last = store.events("a")[-1].what
     assert isinstance(last, StateChange)
     assert last.job == store.get("a")
+
+
+def test_a_figure_is_an_event_among_the_others_and_comes_back_to_the_bit(store: JobStore) -> None:
+    add(store, "a")
+    store.take_next()
+    told = [Figure("motion loss", 1, 2, 0.1 + 0.2), Figure("Verlust – außen", 2, 2, 5e-324)]
+    store.figure("a", told[0])
+    store.log("a", "a line")
+    store.figure("a", told[1])
+    events = store.events("a")
+    assert [event.sequence for event in events] == [1, 2, 3, 4, 5]
+    assert [event.what for event in events[2:]] == [told[0], LogLine("a line"), told[1]]
+    assert store.get("a").state is JobState.RUNNING
+
+
+def test_a_database_from_before_there_were_figures_takes_them(database: Path) -> None:
+    database.parent.mkdir(parents=True)
+    old = sqlite3.connect(database)
+    for statement in MIGRATIONS[0]:
+        old.execute(statement)
+    old.execute("INSERT INTO jobs (id, state, title, clip, submitted) VALUES ('a', 'running', 't', 'c', 1.0)")
+    old.execute("INSERT INTO events VALUES ('a', 1, 1.0, 'log', '\"a line\"')")
+    old.execute("PRAGMA user_version = 1")
+    old.commit()
+    old.close()
+    store = JobStore(database)
+    store.figure("a", Figure("motion loss", 1, 2, 0.5))
+    assert [(event.sequence, event.what) for event in store.events("a")] == [
+        (1, LogLine("a line")),
+        (2, Figure("motion loss", 1, 2, 0.5)),
+    ]
+    store.close()
 
 
 def test_an_ended_job_stays_as_it_ended(store: JobStore) -> None:

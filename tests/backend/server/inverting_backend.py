@@ -1,7 +1,8 @@
 """A real backend, as a process, whose renderer is small enough to watch: it inverts colours inside the masks.
 
 Like the real one it decodes, works in steps with a checkpoint each, previews, and hands out frames lazily.
-`params`: steps, delay (seconds a step), preview, fail, spoil (frames handed out too few).
+`params`: steps, delay (seconds a step), preview, figures (of each step, told before its checkpoint), fail,
+spoil (frames handed out too few).
 """
 
 from __future__ import annotations
@@ -28,6 +29,14 @@ from mattebox_media.clip import ClipInfo
 from mattebox_media.reader import open_clip
 from numpy.typing import NDArray
 
+CURVE = "length of the walk"
+
+
+def walk_lengths(seed: int, steps: int) -> list[list[float]]:
+    """The curve of a walk from its first step on, as a report keeps it."""
+    walks = np.cumsum([np.random.default_rng([seed, step]).normal(size=3) for step in range(steps)], axis=0)
+    return [[step, float(length)] for step, length in enumerate(np.abs(walks).sum(axis=1), 1)]
+
 
 class Stage(StrEnum):
     DECODE = "decode"
@@ -53,7 +62,14 @@ class InvertingEngine:
         self.released += 1
 
     def render(
-        self, edit: Edit, *, inversions: Path, checkpoint: Path, monitor: Monitor, write: Write
+        self,
+        edit: Edit,
+        *,
+        inversions: Path,
+        adapters: Path,
+        checkpoint: Path,
+        monitor: Monitor,
+        write: Write,
     ) -> Mapping[str, Any]:
         steps = int(edit.params.get("steps", 8))
         with open_clip(edit.clip) as reader:
@@ -65,6 +81,8 @@ class InvertingEngine:
         (inversions / edit.clip_hash).write_bytes(b"an inversion")
         for step in range(done, steps):
             walk = walk + np.random.default_rng([edit.seed, step]).normal(size=3)
+            if edit.params.get("figures"):
+                monitor.figure(CURVE, step + 1, steps, float(np.abs(walk).sum()))
             time.sleep(float(edit.params.get("delay", 0)))
             if edit.params.get("fail") == step:
                 raise RuntimeError("the sampler tripped\nover two lines")
@@ -77,7 +95,14 @@ class InvertingEngine:
             preview = source[0] if edit.params.get("preview") else None
             monitor.progress(Stage.SAMPLE, step + 1, steps, preview)  # type: ignore[arg-type]
         write(self._frames(edit, source, walk, monitor))
-        return {"method": edit.method, "backbone": edit.backbone, "seed": edit.seed, "frames": len(source)}
+        curves = {CURVE: walk_lengths(edit.seed, steps)} if edit.params.get("figures") else {}
+        return {
+            "method": edit.method,
+            "backbone": edit.backbone,
+            "seed": edit.seed,
+            "frames": len(source),
+            "curves": curves,
+        }
 
     @staticmethod
     def _resume(edit: Edit, checkpoint: Path) -> tuple[NDArray[np.float64], int]:

@@ -135,6 +135,29 @@ def test_a_watcher_that_comes_back_gets_what_it_missed(
     assert list(client.watch(job.id, after=everything[-1].sequence)) == []
 
 
+def test_figures_are_watched_live_and_replayed_to_whoever_comes_later(
+    client: Client, clip: clips_pb2.Clip, make_edit: MakeEdit, inverting: ModuleType
+) -> None:
+    job = client.submit(make_edit(clip, steps=30, delay=0.02, figures=True))
+    states_when_told = []
+    live = []
+    for event in client.watch(job.id):
+        if event.WhichOneof("event") == "figure":
+            live.append(event)
+            states_when_told.append(client.job(job.id).state)
+    assert states_when_told[0] == jobs_pb2.JOB_STATE_RUNNING, "it came when all was over"
+    figures = [event.figure for event in live]
+    assert [(f.name, f.step, f.of) for f in figures] == [
+        ("length of the walk", step, 30) for step in range(1, 31)
+    ]
+    assert [[figure.step, figure.value] for figure in figures] == inverting.walk_lengths(7, 30)
+    middle = live[15].sequence
+    again = [event for event in client.watch(job.id, after=middle) if event.WhichOneof("event") == "figure"]
+    assert again == live[16:]
+    everything = [event.sequence for event in client.watch(job.id)]
+    assert everything == list(range(1, len(everything) + 1))
+
+
 def test_previews_come_to_those_who_ask(
     client: Client, clip: clips_pb2.Clip, make_edit: MakeEdit, pixels: NDArray[np.uint8]
 ) -> None:
@@ -323,7 +346,7 @@ def test_the_backend_says_what_it_is(client: Client, backend: Backend) -> None:
     assert methods["st-modulator"].parameters
     assert not methods["st-modulator"].takes_references
     assert methods["mask-lora"].takes_references
-    assert list(methods["mask-lora"].families) == ["wan-image-to-video"]
+    assert list(methods["mask-lora"].families) == ["wan-image-to-video", "hunyuan-video-image-to-video"]
 
 
 def test_a_model_tells_the_parameters_it_does_best_with(
@@ -367,7 +390,7 @@ def test_a_clip_that_changed_is_not_edited(
     [
         ({"start": 3, "stop": 3}, "no frame"),
         ({"stop": 7}, "beyond the clip, which has 6 frames"),
-        ({"method": "mask-lora"}, "not in this version yet"),
+        ({"method": "mask-lore"}, "not in this version yet"),
     ],
 )
 def test_a_bad_edit_is_refused_before_it_is_queued(
@@ -482,6 +505,7 @@ def test_clearing_the_cache_keeps_what_a_running_job_needs(
     usage = client.clear_cache()
     assert {kind.name: kind.entries for kind in usage.kinds} == {
         "inversions": 1,
+        "adapters": 0,
         "uploads": 1,
         "checkpoints": 1,
     }

@@ -68,6 +68,43 @@ def test_a_killed_backend_resumes_its_job_to_the_same_bits(
     assert second.terminate() == 0
 
 
+def test_a_curve_outlives_a_killed_backend_and_is_whole_in_the_end(
+    launch: Launch, clip_file: Path, make_edit: MakeEdit, eventually: Eventually
+) -> None:
+    def curve(client: Client, job: str, last: int = 0) -> tuple[dict[int, float], list[int]]:
+        """The curve as a client draws it, and the steps as they were told."""
+        figures = [e.figure for e in client.watch(job, after=last) if e.WhichOneof("event") == "figure"]
+        return {figure.step: figure.value for figure in figures}, [figure.step for figure in figures]
+
+    first = launch()
+    with first.client() as client:
+        edit = make_edit(client.open_clip(clip_file), steps=40, delay=0.05, figures=True)
+        job = client.submit(edit)
+        seen = {}
+        watch = client.watch(job.id, patience=0)
+        for event in watch:
+            if event.WhichOneof("event") == "figure":
+                seen[event.figure.step] = event.figure.value
+                if len(seen) == 12:
+                    break
+        last = watch.last
+        first.popen.kill()
+    first.end()
+
+    second = launch()
+    with second.client() as client:
+        missed, _ = curve(client, job.id, last)
+        assert client.job(job.id).resumes == 1
+        whole, told = curve(client, job.id)
+        assert sorted(whole) == list(range(1, 41))
+        assert {**seen, **missed} == whole
+        assert len(told) > 40, "the step that the kill cut off is told again"
+        uninterrupted, _ = curve(client, client.submit(edit).id)
+        assert whole == uninterrupted
+        client.shutdown()
+    assert second.end() == 0
+
+
 def test_a_signal_stops_in_order_and_the_job_goes_on_later(
     launch: Launch, clip_file: Path, make_edit: MakeEdit, home: Folders, eventually: Eventually
 ) -> None:

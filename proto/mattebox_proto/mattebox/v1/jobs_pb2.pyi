@@ -185,6 +185,7 @@ class JobEvent(_message.Message):
     PROGRESS_FIELD_NUMBER: _builtins.int
     PREVIEW_FIELD_NUMBER: _builtins.int
     LOG_FIELD_NUMBER: _builtins.int
+    FIGURE_FIELD_NUMBER: _builtins.int
     JOB_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """From 1, without gaps, per job. A preview carries the number of the progress event that it belongs to."""
@@ -196,6 +197,8 @@ class JobEvent(_message.Message):
     def progress(self) -> Global___JobProgress: ...
     @_builtins.property
     def preview(self) -> _media_pb2.Image: ...
+    @_builtins.property
+    def figure(self) -> Global___Figure: ...
     @_builtins.property
     def job(self) -> Global___Job:
         """with state events: the job as it then was"""
@@ -209,17 +212,54 @@ class JobEvent(_message.Message):
         progress: Global___JobProgress | None = ...,
         preview: _media_pb2.Image | None = ...,
         log: _builtins.str = ...,
+        figure: Global___Figure | None = ...,
         job: Global___Job | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "job", b"job", "log", b"log", "preview", b"preview", "progress", b"progress", "state", b"state", "time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "figure", b"figure", "job", b"job", "log", b"log", "preview", b"preview", "progress", b"progress", "state", b"state", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "job", b"job", "log", b"log", "preview", b"preview", "progress", b"progress", "sequence", b"sequence", "state", b"state", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "figure", b"figure", "job", b"job", "log", b"log", "preview", b"preview", "progress", b"progress", "sequence", b"sequence", "state", b"state", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state", "progress", "preview", "log"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state", "progress", "preview", "log", "figure"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
 Global___JobEvent: _TypeAlias = JobEvent  # noqa: Y015
+
+@_typing.final
+class Figure(_message.Message):
+    """One point of a curve that a job draws as it goes, such as the loss of a training. A curve of very many
+    steps is told every so-many-th step; the take's report has all of it. A job that was picked up again may
+    tell steps a second time: the later value holds.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    OF_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """of the curve, in words: "motion loss" """
+    step: _builtins.int
+    """from 1"""
+    of: _builtins.int
+    value: _builtins.float
+    """finite"""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        step: _builtins.int = ...,
+        of: _builtins.int = ...,
+        value: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "of", b"of", "step", b"step", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Figure: _TypeAlias = Figure  # noqa: Y015
 
 @_typing.final
 class SubmitRequest(_message.Message):
