@@ -11,7 +11,12 @@ from mattebox_proto.limits import MAX_PICTURE_BYTES
 from numpy.typing import NDArray
 
 from mattebox_desktop.model.commands import require_clip
-from mattebox_desktop.model.errors import IncompleteEditError, ReferencesUnusedError, WrongModelError
+from mattebox_desktop.model.errors import (
+    FirstReferenceError,
+    IncompleteEditError,
+    ReferencesUnusedError,
+    WrongModelError,
+)
 from mattebox_desktop.model.mask_track import Mask
 from mattebox_desktop.model.method_choice import Known, choose, fitting_model, runs_on
 from mattebox_desktop.model.project import Project, Value
@@ -80,6 +85,7 @@ def edit_request(
         IncompleteEditError: no clip, no painted region, or a prompt is missing; says which.
         ReferencesUnusedError: there are references and the method works from prompts alone.
         WrongModelError: the method does not run on the project's model.
+        FirstReferenceError: the method carries references on, and a region has none at the in point.
     """
     clip = require_clip(project)
     start, stop = project.in_point, project.out_point
@@ -127,6 +133,8 @@ def edit_request(
         if not runs_on(method, choice.backbone, known):
             fitting = fitting_model(method, known)
             raise WrongModelError(method.title, choice.backbone, None if fitting is None else fitting.id)
+        if method.takes_references:
+            _check_first_frame(project, method.title, used)
     _check_weight(used)
     names = None if method is None else {parameter.name for parameter in method.parameters}
     return EditRequest(
@@ -169,6 +177,24 @@ def _left_out(project: Project) -> tuple[str, ...]:
         why = "its region is hidden" if not reference.region.visible else "it lies outside in and out"
         sentences.append(f"{reference.words} is left out: {why}.")
     return tuple(sentences)
+
+
+def regions_without_first(project: Project) -> list[Reference]:
+    """A used reference of each region that has none at the in point."""
+    first = project.in_point
+    shown = {reference.region.id for reference in used_references(project) if reference.frame == first}
+    found: dict[str, Reference] = {}
+    for reference in used_references(project):
+        if reference.region.id not in shown:
+            found.setdefault(reference.region.id, reference)
+    return list(found.values())
+
+
+def _check_first_frame(project: Project, method: str, used: list[Reference]) -> None:
+    if not used:
+        raise FirstReferenceError(method, project.in_point, None, 0)
+    for reference in regions_without_first(project):
+        raise FirstReferenceError(method, project.in_point, reference.region.name, reference.frame)
 
 
 def _check_weight(references: list[Reference]) -> None:

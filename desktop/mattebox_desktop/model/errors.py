@@ -70,6 +70,27 @@ class ReferencesUnusedError(IncompleteEditError):
         self.auto_helps = auto_helps
 
 
+class FirstReferenceError(IncompleteEditError):
+    """An edit is carried on from the first frame, and there is no reference there.
+
+    Attributes:
+        frame: the first frame, which needs one.
+    """
+
+    def __init__(self, method: str, frame: int, region: str | None, other: int) -> None:
+        if region is None:
+            super().__init__(
+                f"“{method}” carries edited pictures on, and there is none between in and out; add a "
+                f"reference at the in point, frame {frame}."
+            )
+        else:
+            super().__init__(
+                f"“{region}” has a reference at frame {other} and none at the in point, frame {frame}, from "
+                "which the edit is carried on; add one there, or move the in point."
+            )
+        self.frame = frame
+
+
 class WrongModelError(IncompleteEditError):
     """The chosen method does not run on the chosen model.
 

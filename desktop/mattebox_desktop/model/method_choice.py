@@ -17,7 +17,11 @@ class Named(Protocol):
 
 
 class KnownMethod(Protocol):
-    """What counts of a method here. families: of models that it runs on; empty: not restricted."""
+    """What counts of a method here.
+
+    takes_references: an edit for it has references, for each region that has any one at the in point.
+    families: of models that it runs on, the best first; empty: not restricted.
+    """
 
     @property
     def id(self) -> str: ...
@@ -42,6 +46,8 @@ class KnownModel(Protocol):
     def family(self) -> str: ...
     @property
     def available(self) -> bool: ...
+    @property
+    def shipped(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +78,7 @@ def choose(method: str, backbone: str, known: Known, *, with_references: bool) -
     """What renders a project that says `method` and `backbone`.
 
     "auto" takes a method that makes use of references where there are some, and with it, should the
-    project's model be of another family, the first one here that fits. A model that the backend does not
+    project's model be of another family, one here that fits. A model that the backend does not
     list (a folder, a hub id) is kept: only the backend can tell what it is.
     """
     if method != AUTO:
@@ -93,7 +99,8 @@ def runs_on(method: KnownMethod, backbone: str, known: Known) -> bool:
 
 
 def fitting_model(method: KnownMethod, known: Known) -> KnownModel | None:
-    """A model here that the method runs on."""
-    return next(
-        (model for model in known.models if model.available and model.family in method.families), None
-    )
+    """A model here that the method runs on: one that ships rather than one that may be much larger."""
+    families = list(method.families)
+    fitting = [model for model in known.models if model.available and model.family in families]
+    order = sorted(fitting, key=lambda model: (not model.shipped, families.index(model.family)))
+    return order[0] if order else None

@@ -170,6 +170,7 @@ def model_infos(models: Sequence[system_pb2.Model]) -> list[ModelInfo]:
             model.available,
             model.note,
             {method: decode_params(defaults.params) for method, defaults in model.defaults.items()},
+            model.shipped,
         )
         for model in models
     ]

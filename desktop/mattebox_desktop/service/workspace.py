@@ -14,6 +14,7 @@ from mattebox_desktop.model import commands
 from mattebox_desktop.model.bindings import Bindings
 from mattebox_desktop.model.edit_request import edit_request, used_references
 from mattebox_desktop.model.errors import (
+    FirstReferenceError,
     IncompleteEditError,
     ModelError,
     ReferencesUnusedError,
@@ -151,6 +152,9 @@ class Workspace(QObject):
         elif isinstance(error, WrongModelError) and error.fitting is not None:
             model = error.fitting
             remedy = Remedy(f"Choose {model}", lambda: commands.set_backbone(project, model))
+        elif isinstance(error, FirstReferenceError):
+            frame = error.frame
+            remedy = Remedy(f"Go to frame {frame}", lambda: self.go_to(frame))
         self._say("Not ready to render", str(error), remedy, severity=Severity.WARNING, topic="render")
 
     def export(self, target: Path, format_: OutputFormat, start: int, stop: int, take: Take | None) -> None:

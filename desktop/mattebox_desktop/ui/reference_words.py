@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mattebox_desktop.model.edit_request import used_references
+from mattebox_desktop.model.edit_request import regions_without_first, used_references
 from mattebox_desktop.model.method_choice import AUTO, DEFAULT_METHOD, Known, KnownMethod, choose
 from mattebox_desktop.model.project import Project
 from mattebox_desktop.model.reference import Reference
@@ -48,6 +48,9 @@ def note(project: Project, known: Known) -> str:
         return "This version of the backend has no method that takes references."
     if not method.takes_references:
         return f"{method.title} works from prompts alone: it would leave the references unused."
+    for reference in regions_without_first(project):
+        name, frame = reference.region.name, project.in_point
+        return f"“{name}” needs a reference at the in point too: it is carried on from frame {frame}."
     if project.method == AUTO and choice.backbone != project.backbone:
         return (
             f"Auto renders with {method.title} on {choice.backbone}: {project.backbone} takes no references."

@@ -11,6 +11,7 @@ import pytest
 from mattebox_desktop.model import commands
 from mattebox_desktop.model.edit_request import edit_request
 from mattebox_desktop.model.errors import (
+    FirstReferenceError,
     IncompleteEditError,
     RangeError,
     ReferencesUnusedError,
@@ -42,14 +43,16 @@ class Model:
     id: str
     family: str
     available: bool = True
+    shipped: bool = False
 
 
 LAYOUT = Method(
     "st-modulator", "Layout-guided attention", parameters=(Parameter("steps"), Parameter("blend"))
 )
 CARRY = Method("carry", "Carry", takes_references=True, families=("video",))
-POCKET, FAR, VIDEO = Model("pocket-sd", "sd"), Model("far", "video", available=False), Model("clip", "video")
-KNOWN = Known((LAYOUT, CARRY), (POCKET, FAR, VIDEO))
+POCKET, FAR = Model("pocket-sd", "sd", shipped=True), Model("far", "video", available=False, shipped=True)
+LARGE, VIDEO = Model("a-large-one", "video"), Model("clip", "video", shipped=True)
+KNOWN = Known((LAYOUT, CARRY), (LARGE, POCKET, FAR, VIDEO))
 
 
 def painted(project: Project, name: str = "left", prompt: str = "a red disc", frame: int = 0) -> None:
@@ -143,14 +146,16 @@ def test_references_between_in_and_out_are_sent_and_the_others_said(project: Pro
 def test_auto_takes_a_method_and_a_model_that_fit_the_references(project: Project) -> None:
     painted(project)
     assert _choice(project) == ("st-modulator", "pocket-sd")
-    refer(project, 5)
-    assert _choice(project) == ("carry", "clip"), "the first model of the family that is here"
+    refer(project, 0)
+    assert _choice(project) == ("carry", "clip"), "what ships, and is here"
+    commands.set_backbone(project, "a-large-one")
+    assert _choice(project) == ("carry", "a-large-one"), "the project's own"
     commands.set_backbone(project, "far")
     assert _choice(project) == ("carry", "far"), "the project's model fits: whether it is here is said later"
     commands.set_backbone(project, "/models/my-own")
     assert _choice(project) == ("carry", "/models/my-own"), "nobody here knows what it is"
     commands.set_backbone(project, "pocket-sd")
-    commands.set_range(project, 6, 20)
+    commands.set_range(project, 1, 20)
     assert _choice(project) == ("st-modulator", "pocket-sd"), "no reference has a part in it"
     commands.set_range(project, 0, 20)
     assert edit_request(project, "", KNOWN, with_references=False).method == "st-modulator"
@@ -201,8 +206,33 @@ def test_a_method_on_a_model_of_another_family_names_one_that_fits(project: Proj
     assert caught.value.fitting == "clip"
     with pytest.raises(WrongModelError, match="this machine has none that it runs on"):
         edit_request(project, "", Known((CARRY,), (POCKET, FAR)))
+    refer(project, 0)
     commands.set_backbone(project, "clip")
     assert _choice(project) == ("carry", "clip")
+
+
+def test_what_is_carried_on_needs_a_first_frame(project: Project) -> None:
+    painted(project)
+    painted(project, "right", "a star")
+    commands.set_method(project, "carry")
+    commands.set_backbone(project, "clip")
+    with pytest.raises(
+        FirstReferenceError, match=r"there is none between in and out; add .* in point, frame 0"
+    ):
+        edit_request(project, "", KNOWN)
+    refer(project, 2, 0)
+    refer(project, 7, 1)
+    commands.set_range(project, 2, 20)
+    with pytest.raises(
+        FirstReferenceError, match="“right” has a reference at frame 7 and none at the in point"
+    ):
+        edit_request(project, "", KNOWN)
+    refer(project, 2, 1)
+    assert len(edit_request(project, "", KNOWN).references) == 3
+    commands.set_range(project, 3, 20)
+    with pytest.raises(FirstReferenceError) as caught:
+        edit_request(project, "", KNOWN)
+    assert caught.value.frame == 3
 
 
 def test_only_parameters_of_the_method_are_sent(project: Project) -> None:
@@ -210,7 +240,7 @@ def test_only_parameters_of_the_method_are_sent(project: Project) -> None:
     commands.set_parameter(project, "steps", 9)
     commands.set_parameter(project, "blend", False)
     assert edit_request(project, "", KNOWN).params == {"steps": 9, "blend": False}
-    refer(project, 5)
+    refer(project, 0)
     assert edit_request(project, "", KNOWN).params == {"steps": 9}
     commands.set_method(project, "of an edit file")
     assert edit_request(project, "", KNOWN).params == {"steps": 9, "blend": False}

@@ -44,7 +44,11 @@ LAYOUT = MethodInfo(
     (ParameterInfo("steps", "int", 50, "", "", 1, 100, ()),),
 )
 CARRY = MethodInfo("mask-lora", "Mask-aware LoRA", "Carries an edit on.", True, (), True, ("video",))
-MODELS = [ModelInfo("pocket-sd", "pictures", True, ""), ModelInfo("pocket-wan-i2v", "video", True, "")]
+MODELS = [
+    ModelInfo("a/large-one", "video", True, ""),
+    ModelInfo("pocket-sd", "pictures", True, "", shipped=True),
+    ModelInfo("pocket-wan-i2v", "video", True, "", shipped=True),
+]
 
 
 def flat(color: tuple[int, int, int]) -> Picture:
@@ -663,6 +667,14 @@ def sent(opened: Desktop, monkeypatch: pytest.MonkeyPatch) -> list[EditRequest]:
     return requests
 
 
+@pytest.fixture
+def carried(opened: Desktop, two: tuple[Reference, Reference]) -> tuple[Reference, Reference]:
+    """Both at the in point, from which an edit is carried on."""
+    for reference in two:
+        reference_commands.move_reference(opened.workspace.project, reference, 0)
+    return two
+
+
 def tell(desktop: Desktop, *methods: MethodInfo) -> None:
     """As the backend does once it is ready."""
     backend = desktop.workspace.backend
@@ -672,7 +684,7 @@ def tell(desktop: Desktop, *methods: MethodInfo) -> None:
 
 
 def test_auto_renders_references_with_what_takes_them(
-    opened: Desktop, two: tuple[Reference, Reference], sent: list[EditRequest]
+    opened: Desktop, carried: tuple[Reference, Reference], sent: list[EditRequest]
 ) -> None:
     edit, project = opened.window.edit, opened.workspace.project
     commands.set_parameter(project, "steps", 7)
@@ -688,8 +700,8 @@ def test_auto_renders_references_with_what_takes_them(
     edit.render_button.click()
     (request,) = sent
     assert (request.method, request.backbone, dict(request.params)) == ("mask-lora", "pocket-wan-i2v", {})
-    assert [(r.frame, r.region) for r in request.references] == [(3, "left"), (8, "right")]
-    for reference in two:
+    assert [(r.frame, r.region) for r in request.references] == [(0, "left"), (0, "right")]
+    for reference in carried:
         reference_commands.remove_reference(project, reference)
     assert edit.method.currentText() == "Auto: layout"
     assert edit.chosen == LAYOUT
@@ -697,7 +709,7 @@ def test_auto_renders_references_with_what_takes_them(
 
 
 def test_a_method_that_takes_no_references_is_not_rendered_silently(
-    opened: Desktop, two: tuple[Reference, Reference], sent: list[EditRequest]
+    opened: Desktop, carried: tuple[Reference, Reference], sent: list[EditRequest]
 ) -> None:
     window, project = opened.window, opened.workspace.project
     tell(opened, LAYOUT, CARRY)
@@ -725,7 +737,7 @@ def test_a_method_that_takes_no_references_is_not_rendered_silently(
 
 
 def test_a_model_that_does_not_fit_is_named_with_one_that_does(
-    opened: Desktop, two: tuple[Reference, Reference], sent: list[EditRequest]
+    opened: Desktop, carried: tuple[Reference, Reference], sent: list[EditRequest]
 ) -> None:
     window, project = opened.window, opened.workspace.project
     tell(opened, LAYOUT, CARRY)
@@ -739,13 +751,31 @@ def test_a_model_that_does_not_fit_is_named_with_one_that_does(
     assert [request.backbone for request in sent] == ["pocket-wan-i2v"]
 
 
+def test_the_frame_that_is_carried_on_is_asked_for(
+    opened: Desktop, carried: tuple[Reference, Reference], sent: list[EditRequest]
+) -> None:
+    window = opened.window
+    tell(opened, LAYOUT, CARRY)
+    reference_commands.move_reference(opened.workspace.project, carried[1], 8)
+    assert window.edit.references.note.text() == (
+        "“right” needs a reference at the in point too: it is carried on from frame 0."
+    )
+    opened.workspace.go_to(5)
+    window.actions_.render.trigger()
+    assert sent == []
+    assert "“right” has a reference at frame 8 and none at the in point" in window.notices.why.text()
+    window.notices.remedy.click()
+    assert opened.workspace.session.frame == 0
+
+
 def test_references_that_are_left_out_are_said(
-    opened: Desktop, two: tuple[Reference, Reference], sent: list[EditRequest]
+    opened: Desktop, carried: tuple[Reference, Reference], sent: list[EditRequest]
 ) -> None:
     tell(opened, LAYOUT, CARRY)
+    reference_commands.move_reference(opened.workspace.project, carried[1], 8)
     commands.set_range(opened.workspace.project, 0, 8)
     opened.window.actions_.render.trigger()
-    assert [r.frame for r in sent[0].references] == [3]
+    assert [r.frame for r in sent[0].references] == [0]
     assert opened.window.notices.why.text() == (
         "The reference of “right” at frame 8 is left out: it lies outside in and out."
     )
@@ -753,7 +783,7 @@ def test_references_that_are_left_out_are_said(
 
 def test_a_render_waits_until_the_backend_has_told_of_its_methods(
     opened: Desktop,
-    two: tuple[Reference, Reference],
+    carried: tuple[Reference, Reference],
     sent: list[EditRequest],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
