@@ -78,8 +78,8 @@ def edit_request(
 ) -> EditRequest:
     """The project as it is now, for the backend.
 
-    known: what the backend says of its methods and models. Its parameters are sent to a method that is known,
-    those of another method are not. with_references: False renders as if there were none.
+    known: what the backend says of its methods and models; a parameter that was set for another method stays
+    in the project. with_references: False renders as if there were none.
 
     Raises:
         IncompleteEditError: no clip, no painted region, or a prompt is missing; says which.
@@ -136,7 +136,6 @@ def edit_request(
         if method.takes_references:
             _check_first_frame(project, method.title, used)
     _check_weight(used)
-    names = None if method is None else {parameter.name for parameter in method.parameters}
     return EditRequest(
         title=title,
         clip=clip.path,
@@ -149,7 +148,9 @@ def edit_request(
         backbone=choice.backbone,
         seed=project.seed,
         regions=tuple(regions),
-        params={name: value for name, value in project.params.items() if names is None or name in names},
+        params={
+            name: value for name, value in project.params.items() if not known.of_another(name, choice.method)
+        },
         references=tuple(
             ReferenceRequest(reference.frame, reference.region.name, reference.picture.pixels)
             for reference in used

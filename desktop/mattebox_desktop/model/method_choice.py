@@ -60,6 +60,11 @@ class Known:
     def method(self, id_: str) -> KnownMethod | None:
         return next((method for method in self.methods if method.id == id_), None)
 
+    def of_another(self, parameter: str, method: str) -> bool:
+        """Whether a parameter belongs to other methods and not to that one."""
+        having = {m.id for m in self.methods if any(p.name == parameter for p in m.parameters)}
+        return bool(having) and self.method(method) is not None and method not in having
+
     @property
     def for_references(self) -> KnownMethod | None:
         """The method that "auto" means for an edit with references."""
