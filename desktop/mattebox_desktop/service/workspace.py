@@ -12,15 +12,8 @@ from PySide6.QtGui import QGuiApplication
 
 from mattebox_desktop.model import commands
 from mattebox_desktop.model.bindings import Bindings
-from mattebox_desktop.model.edit_request import edit_request, used_references
-from mattebox_desktop.model.errors import (
-    FirstReferenceError,
-    IncompleteEditError,
-    ModelError,
-    ReferencesUnusedError,
-    WrongModelError,
-)
-from mattebox_desktop.model.method_choice import AUTO, Known
+from mattebox_desktop.model.errors import ModelError
+from mattebox_desktop.model.method_choice import Known
 from mattebox_desktop.model.project import Project, Take
 from mattebox_desktop.model.reference import Reference
 from mattebox_desktop.model.region import Region
@@ -29,8 +22,9 @@ from mattebox_desktop.service.backend import BackendConnection
 from mattebox_desktop.service.documents import Documents
 from mattebox_desktop.service.export import ExportRequest
 from mattebox_desktop.service.exports import EXPORT_KEY, Exports
-from mattebox_desktop.service.job_view import BackendStatus, ConnectionState, JobView, TakeView
+from mattebox_desktop.service.job_view import BackendStatus, ConnectionState, JobView
 from mattebox_desktop.service.notice import Notice, Remedy, Severity
+from mattebox_desktop.service.orders import Orders
 from mattebox_desktop.service.playback import Playback
 from mattebox_desktop.service.references import References
 from mattebox_desktop.service.renders import Renders
@@ -62,8 +56,7 @@ class Workspace(QObject):
         self.screen = Screen(self)
         self.exports = Exports(self)
         self.references = References(self)
-        self._waits_for_methods = False
-        self._orders: dict[str, Project] = {}
+        self.orders = Orders(self.documents, self.backend, self.renders, self._say, self.go_to, self)
         self._bindings = Bindings()
         self._connect()
 
@@ -91,10 +84,8 @@ class Workspace(QObject):
         self.references.changed.connect(self._reference_changed)
         self.references.not_opened.connect(self._reference_not_opened)
         self.backend.changed.connect(self._backend_changed)
-        self.backend.methods.connect(lambda _: self._render_what_waits())
-        self.renders.job_changed.connect(self._job_changed)
-        self.renders.take_ready.connect(self._take_ready)
-        self.renders.came_to_nothing.connect(lambda job: self._stop_awaiting(self.project, job.id))
+        self.orders.take_added.connect(self.take_added)
+        self.orders.settled.connect(self.settled)
         self.renders.failed.connect(self._render_failed)
         self._project_replaced(documents.project)
 
@@ -114,48 +105,12 @@ class Workspace(QObject):
 
     def render(self, *, with_references: bool = True) -> None:
         """Sends the project as it is to be rendered; what is missing is said in the bar."""
-        project = self.project
-        if with_references and used_references(project) and not self.backend.known_methods:
-            # Which method takes references, only the backend knows.
-            self._waits_for_methods = True
-            self.backend.start()
-            return
-        try:
-            request = edit_request(project, self.documents.name, self.known, with_references=with_references)
-        except IncompleteEditError as error:
-            self._not_ready(error)
-            return
-        self.settled.emit("render")
-        self._orders[self.renders.submit(request).key] = project
-        if request.left_out:
-            self._say(
-                "Rendering without some references",
-                " ".join(request.left_out),
-                severity=Severity.INFO,
-                topic="render",
-            )
+        self.orders.render(with_references=with_references)
 
     @property
     def known(self) -> Known:
         """The backend's methods and models, as far as it has told of them."""
-        return Known(self.backend.known_methods, self.backend.known_models)
-
-    def _render_what_waits(self) -> None:
-        if self._waits_for_methods:
-            self._waits_for_methods = False
-            self.render()
-
-    def _not_ready(self, error: IncompleteEditError) -> None:
-        project, remedy = self.project, None
-        if isinstance(error, ReferencesUnusedError) and error.auto_helps:
-            remedy = Remedy("Choose Auto", lambda: commands.set_method(project, AUTO))
-        elif isinstance(error, WrongModelError) and error.fitting is not None:
-            model = error.fitting
-            remedy = Remedy(f"Choose {model}", lambda: commands.set_backbone(project, model))
-        elif isinstance(error, FirstReferenceError):
-            frame = error.frame
-            remedy = Remedy(f"Go to frame {frame}", lambda: self.go_to(frame))
-        self._say("Not ready to render", str(error), remedy, severity=Severity.WARNING, topic="render")
+        return self.orders.known
 
     def export(self, target: Path, format_: OutputFormat, start: int, stop: int, take: Take | None) -> None:
         """Writes frames [start, stop) to a file in the background; progress is a row of the queue."""
@@ -230,7 +185,7 @@ class Workspace(QObject):
         self.playback.stop()
         self.screen.clear()
         self.references.set_project(project)
-        self._waits_for_methods = False
+        self.orders.forget_what_waits()
         self.session.region = self.session.reference = None
         self.session.compare = Compare.OFF
         self.session.frame = project.in_point
@@ -241,13 +196,13 @@ class Workspace(QObject):
         self._bindings.add(project.references.removed.connect(self._reference_removed))
         self._bindings.add(Project.take_in_use.changed(project).connect(self._use_take))
         self._bindings.add(project.takes.changed.connect(lambda: self._use_take(project.take_in_use)))
-        self._bindings.add(Project.clip.changed(project).connect(lambda _: self._adopt()))
+        self._bindings.add(Project.clip.changed(project).connect(lambda _: self.orders.adopt()))
         for prop in (Project.in_point, Project.out_point):
             self._bindings.add(prop.changed(project).connect(lambda _: self._range_changed()))
         for topic in ("clip", "render", "command", "export", "take", "edit", "reference"):
             self.settled.emit(topic)
         self._use_take(project.take_in_use)
-        self._adopt()
+        self.orders.adopt()
 
     def _region_removed(self, index: int, region: Region) -> None:
         if self.session.region is region:
@@ -289,58 +244,6 @@ class Workspace(QObject):
         self._say(
             f"{take.name} cannot be shown", str(error), Remedy("Render again", self.render), topic="take"
         )
-
-    def _adopt(self) -> None:
-        """Looks at the backend for renders that an earlier desktop or project began for what is open."""
-        project, clip = self.project, self.project.clip
-        if clip is None or not clip.content_hash or self.backend.status.state is not ConnectionState.READY:
-            return
-
-        def wanted(job: str) -> bool:
-            if project is self.project:
-                self._await_take(project, job)
-            return project is self.project
-
-        self.renders.adopt(clip.content_hash, project.awaited_jobs, wanted)
-
-    def _job_changed(self, job: JobView) -> None:
-        """Once the backend has named a job, its project remembers it: the take may come much later."""
-        if job.id and job.key in self._orders:
-            self._await_take(self._orders.pop(job.key), job.id)
-
-    @staticmethod
-    def _await_take(project: Project, job: str) -> None:
-        project.changes.when_idle(lambda: commands.await_take(project, job))
-
-    @staticmethod
-    def _stop_awaiting(project: Project, job: str) -> None:
-        project.changes.when_idle(lambda: commands.stop_awaiting(project, job))
-
-    def _take_ready(self, job: JobView, view: TakeView, path: Path) -> None:
-        project = self.project
-        project.changes.when_idle(lambda: self._add_take(project, job, view, path))
-
-    def _add_take(self, project: Project, job: JobView, view: TakeView, path: Path) -> None:
-        """Another project's take is left to the backend: that project asks for it when it is open again."""
-        if job.id not in project.awaited_jobs:
-            return
-        commands.stop_awaiting(project, job.id)
-        if project.take(view.id) is not None:
-            return
-        take = Take(
-            id=view.id,
-            name=project.next_take_name,
-            path=path,
-            start=view.start,
-            stop=view.stop,
-            seed=view.seed,
-            prompt=view.prompt,
-            made=view.made,
-            report=view.report,
-        )
-        commands.add_take(project, take)
-        if project is self.project:
-            self.take_added.emit(take)
 
     # -- what goes wrong -------------------------------------------------------------------------------------
 
@@ -422,12 +325,10 @@ class Workspace(QObject):
 
     def _backend_changed(self, status: BackendStatus) -> None:
         if status.state is ConnectionState.FAILED:
-            self._waits_for_methods = False
             remedy = Remedy("Start it again", self.backend.restart)
             self._say("The backend is not running", status.why, remedy, topic="backend")
         elif status.state is ConnectionState.READY:
             self.settled.emit("backend")
-            self._adopt()
 
     def _render_failed(self, job: JobView) -> None:
         def say(log: str) -> None:
@@ -437,7 +338,6 @@ class Workspace(QObject):
                 Notice("The render failed", job.error, Severity.ERROR, remedy, report, "render")
             )
 
-        self._orders.pop(job.key, None)
         if self.backend.client is None:
             say("")
         else:

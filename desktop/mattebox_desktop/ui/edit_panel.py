@@ -212,6 +212,7 @@ class EditPanel(QWidget):
         scroll.setWidgetResizable(True)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setWidget(content)
+        self.references.reveal_asked.connect(scroll.ensureWidgetVisible)
         bottom = QWidget(self)
         foot = QVBoxLayout(bottom)
         foot.setContentsMargins(PANEL_MARGIN, 8, PANEL_MARGIN, PANEL_MARGIN)

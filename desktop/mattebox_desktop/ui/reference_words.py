@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mattebox_desktop.model.edit_request import regions_without_first, used_references
-from mattebox_desktop.model.method_choice import AUTO, DEFAULT_METHOD, Known, KnownMethod, choose
+from mattebox_desktop.model.method_choice import AUTO, DEFAULT_METHOD, Known, KnownMethod, choose, runs_on
 from mattebox_desktop.model.project import Project
 from mattebox_desktop.model.reference import Reference
 from mattebox_desktop.ui.timecode import timecode
@@ -48,6 +48,8 @@ def note(project: Project, known: Known) -> str:
         return "This version of the backend has no method that takes references."
     if not method.takes_references:
         return f"{method.title} works from prompts alone: it would leave the references unused."
+    if not runs_on(method, choice.backbone, known):
+        return f"{method.title} takes them, but there is no model here that it runs on."
     for reference in regions_without_first(project):
         name, frame = reference.region.name, project.in_point
         return f"“{name}” needs a reference at the in point too: it is carried on from frame {frame}."

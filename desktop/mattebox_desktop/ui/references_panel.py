@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import QEvent, QPoint, QRectF, QSize, Qt, Signal
+from PySide6.QtCore import QEvent, QPoint, QRectF, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QContextMenuEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPixmap
 from PySide6.QtWidgets import (
     QFrame,
@@ -42,7 +42,7 @@ _DELETE = (Qt.Key.Key_Delete, Qt.Key.Key_Backspace)
 
 class ReferencesSection(QWidget):
     """Folds. Signals: `add_asked`, `open_asked` for a picture of one's own; and of a reference: `edit_asked`,
-    `replace_asked`, `menu_asked(Reference, QPoint)`.
+    `replace_asked`, `menu_asked(Reference, QPoint)`; `reveal_asked(QWidget)` when a card is to be seen.
     """
 
     add_asked = Signal()
@@ -50,6 +50,7 @@ class ReferencesSection(QWidget):
     edit_asked = Signal(object)
     replace_asked = Signal(object)
     menu_asked = Signal(object, QPoint)
+    reveal_asked = Signal(object)
 
     def __init__(self, workspace: Workspace, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -165,8 +166,11 @@ class ReferencesSection(QWidget):
             button.setEnabled(project.clip is not None)
 
     def _show_chosen(self) -> None:
+        chosen = self.workspace.session.reference
         for card in self.cards:
-            restyle(card, "selected", card.reference is self.workspace.session.reference)
+            restyle(card, "selected", card.reference is chosen)
+            if card.reference is chosen:  # its place is known once the layout has been made
+                QTimer.singleShot(0, card, lambda card=card: self.reveal_asked.emit(card))
 
     def _toggle_shown(self, on: bool) -> None:
         self.workspace.session.references_shown = on

@@ -155,6 +155,17 @@ def test_a_click_on_a_card_goes_to_its_frame(opened: Desktop, two: tuple[Referen
     assert (session.frame, session.reference) == (3, two[0])
 
 
+def test_the_chosen_card_is_scrolled_to(
+    opened: Desktop, two: tuple[Reference, Reference], regions: tuple[Region, Region], qtbot: QtBot
+) -> None:
+    for frame in (4, 5, 6):
+        reference_commands.add_reference(opened.workspace.project, frame, regions[0], flat(GREEN))
+    opened.window.edit.references.title.click()
+    last = cards(opened)[-1]
+    opened.workspace.session.reference = last.reference
+    qtbot.waitUntil(lambda: last.visibleRegion().boundingRect().height() == last.height(), timeout=5000)
+
+
 def test_the_list_is_walked_and_emptied_with_the_keyboard(
     opened: Desktop, two: tuple[Reference, Reference], regions: tuple[Region, Region]
 ) -> None:
@@ -734,6 +745,20 @@ def test_a_method_that_takes_no_references_is_not_rendered_silently(
         ("mask-lora", 2),
         ("st-modulator", 0),
     ]
+
+
+def test_a_machine_without_such_a_model_is_said(
+    opened: Desktop, carried: tuple[Reference, Reference], sent: list[EditRequest]
+) -> None:
+    tell(opened, LAYOUT, CARRY)
+    opened.workspace.backend.known_models = MODELS[1:2]
+    opened.workspace.backend.methods.emit([LAYOUT, CARRY])
+    assert opened.window.edit.references.note.text() == (
+        "Mask-aware LoRA takes them, but there is no model here that it runs on."
+    )
+    opened.window.actions_.render.trigger()
+    assert sent == []
+    assert "this machine has none that it runs on" in opened.window.notices.why.text()
 
 
 def test_a_model_that_does_not_fit_is_named_with_one_that_does(
