@@ -50,8 +50,8 @@ class ReferenceRequest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EditRequest:
-    """Frames [start, stop) of the clip, to be rendered. left_out: what of the project has no part in it, one
-    sentence each.
+    """Frames [start, stop) of the clip, to be rendered. remarks: what the user may not have meant, a sentence
+    each.
     """
 
     title: str
@@ -67,7 +67,7 @@ class EditRequest:
     regions: tuple[RegionRequest, ...]
     params: Mapping[str, Value]
     references: tuple[ReferenceRequest, ...] = ()
-    left_out: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 NOTHING_KNOWN = Known()
@@ -155,7 +155,7 @@ def edit_request(
             ReferenceRequest(reference.frame, reference.region.name, reference.picture.pixels)
             for reference in used
         ),
-        left_out=_left_out(project) if with_references else (),
+        remarks=_remarks(project) if with_references else (),
     )
 
 
@@ -169,14 +169,16 @@ def _is_used(project: Project, reference: Reference) -> bool:
     return project.in_point <= reference.frame < project.out_point and reference.region.visible
 
 
-def _left_out(project: Project) -> tuple[str, ...]:
-    """Why each reference that is not used is not."""
+def _remarks(project: Project) -> tuple[str, ...]:
+    """Which references are not used, and which show nothing new."""
     sentences = []
     for reference in sorted(project.references, key=lambda reference: reference.frame):
-        if _is_used(project, reference):
-            continue
-        why = "its region is hidden" if not reference.region.visible else "it lies outside in and out"
-        sentences.append(f"{reference.words} is left out: {why}.")
+        if not reference.region.visible:
+            sentences.append(f"{reference.words} is left out: its region is hidden.")
+        elif not _is_used(project, reference):
+            sentences.append(f"{reference.words} is left out: it lies outside in and out.")
+        elif not reference.picture.edited:
+            sentences.append(f"{reference.words} is not edited yet: it asks for what is there.")
     return tuple(sentences)
 
 

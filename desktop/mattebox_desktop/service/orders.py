@@ -84,8 +84,8 @@ class Orders(QObject):
             return
         self.settled.emit("render")
         self._sent[self._renders.submit(request).key] = project
-        if request.left_out:
-            what, why = "Rendering without some references", " ".join(request.left_out)
+        if request.remarks:
+            what, why = "The references of this render", " ".join(request.remarks)
             self._say(what, why, severity=Severity.INFO, topic="render")
 
     def forget_what_waits(self) -> None:

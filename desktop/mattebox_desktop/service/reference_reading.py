@@ -80,7 +80,7 @@ def picture_of_file(
     size = pixels.shape[1], pixels.shape[0]
     if size in fits:
         return encoded(Picture(fitted(pixels, frame, fits[size]), str(path)))
-    choices = {fit: Picture(fitted(pixels, frame, fit), str(path)) for fit in Fit}
+    choices = {fit: encoded(Picture(fitted(pixels, frame, fit), str(path))) for fit in Fit}
     return Unfit(path.name, size, (frame.shape[1], frame.shape[0]), choices)
 
 

@@ -59,11 +59,19 @@ class References(QObject):
         """By a reference's id and a size: what was answered, for the next time that it is saved."""
 
     def set_project(self, project: Project) -> None:
-        """Looks after another project; what was on its way for the one before is dropped."""
+        """Looks after another project; what was on its way for the one before is dropped.
+
+        Pictures that are still open in an editor from the last time come back when they are saved.
+        """
         self._project = project
         self._watch.clear()
         self._ids.clear()
         self._fits.clear()
+        for reference in project.references:
+            path = work_file(project, reference)
+            if path.is_file():
+                self._ids[path] = reference.id
+                self._watch.watch(path)
 
     def close(self) -> None:
         """Ends the thread."""

@@ -33,6 +33,7 @@ def work_file(project: Project, reference: Reference) -> Path:
 def write_work_file(path: Path, picture: Picture, in_use: Collection[str]) -> None:
     """Writes the picture, and takes away those that nobody has saved for long.
 
+    What stands there is set aside where it differs: it may have been saved while Mattebox was closed.
     in_use: ids of references whose files stay.
 
     Raises OSError.
@@ -41,6 +42,8 @@ def write_work_file(path: Path, picture: Picture, in_use: Collection[str]) -> No
     private_folder(_root())
     private_folder(path.parent)
     data = picture.encoded(png)
+    if path.exists() and path.read_bytes() != data:
+        path.replace(path.with_name(f"{path.stem}-before-{time.time_ns()}{path.suffix}"))
     with replacing(path) as file:
         file.write(data)
 

@@ -20,10 +20,11 @@ from PySide6.QtWidgets import (
 
 from mattebox_desktop.model.project import Project
 from mattebox_desktop.model.region import Region
+from mattebox_desktop.service.frames import shrunk
 from mattebox_desktop.service.pixels import Fit
 from mattebox_desktop.service.reference_reading import Unfit
 from mattebox_desktop.ui.parts import quiet
-from mattebox_desktop.ui.thumbnails import thumbnail
+from mattebox_desktop.ui.pictures import picture
 
 _PREVIEW = QSize(200, 150)
 _WAYS = {
@@ -63,8 +64,9 @@ class FitDialog(QDialog):
     def _way(self, fit: Fit, words: str, meaning: str, unfit: Unfit) -> QVBoxLayout:
         button = QToolButton(self)
         button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextUnderIcon)
+        shown = QPixmap.fromImage(picture(shrunk(unfit.choices[fit].pixels, 2 * _PREVIEW.height())))
         button.setIcon(
-            QPixmap.fromImage(thumbnail(unfit.choices[fit])).scaled(
+            shown.scaled(
                 _PREVIEW, Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation
             )
         )

@@ -348,7 +348,7 @@ def region_menu(workspace: Workspace, reference: Reference, parent: QWidget) -> 
         painter = QPainter(pixels)
         draw_swatch(painter, QRectF(0, 0, 16, 16), region)
         painter.end()
-        action = menu.addAction(pixels, region.name)
+        action = menu.addAction(pixels, region.name.replace("&", "&&"))
         action.setEnabled(region is not reference.region)
         action.triggered.connect(
             lambda _=False, region=region: workspace.guarded(

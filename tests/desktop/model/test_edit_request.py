@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mattebox_desktop.model import commands
+from mattebox_desktop.model import edit_request as model_edit_request
 from mattebox_desktop.model.edit_request import edit_request
 from mattebox_desktop.model.errors import (
     FirstReferenceError,
@@ -136,10 +137,18 @@ def test_references_between_in_and_out_are_sent_and_the_others_said(project: Pro
         (4, "left", 4),
         (12, "left", 12),
     ]
-    assert request.left_out == (
+    assert request.remarks == (
         "The reference of “left” at frame 3 is left out: it lies outside in and out.",
         "The reference of “right” at frame 4 is left out: its region is hidden.",
         "The reference of “right” at frame 13 is left out: its region is hidden.",
+    )
+
+
+def test_a_reference_that_shows_nothing_new_is_said(project: Project) -> None:
+    painted(project)
+    add_reference(project, 0, project.regions[0], Picture(np.zeros((48, 64, 3), np.uint8)))
+    assert edit_request(project, "fox", KNOWN).remarks == (
+        "The reference of “left” at frame 0 is not edited yet: it asks for what is there.",
     )
 
 
@@ -182,7 +191,7 @@ def test_a_method_without_references_is_not_silently_rendered(project: Project) 
         edit_request(project, "", KNOWN)
     assert caught.value.auto_helps
     request = edit_request(project, "", KNOWN, with_references=False)
-    assert (request.references, request.left_out) == ((), ())
+    assert (request.references, request.remarks) == ((), ())
 
 
 def test_a_backend_without_such_a_method_is_said(project: Project) -> None:
@@ -249,15 +258,16 @@ def test_parameters_of_another_method_are_not_sent(project: Project) -> None:
     assert len(edit_request(project, "", KNOWN).params) == 3
 
 
-def test_more_references_than_an_edit_carries_are_said() -> None:
+def test_more_references_than_an_edit_carries_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_edit_request, "MAX_PICTURE_BYTES", 3 << 20)
     project = Project()
-    commands.set_clip(project, ClipRef(Path("/c.mp4"), 8192, 2048, 20, Fraction(25)))
+    commands.set_clip(project, ClipRef(Path("/c.mp4"), 1024, 341, 20, Fraction(25)))
     region = commands.add_region(project, "left", "a star")
     commands.fill_mask(project, region, 0)
-    for frame in range(5):
+    for frame in range(4):
         refer(project, frame)
-    commands.set_range(project, 0, 1)
-    assert len(edit_request(project, "", KNOWN).references) == 1
-    commands.set_range(project, 0, 5)
-    with pytest.raises(IncompleteEditError, match="The 5 references take 240 MiB, and an edit carries 192"):
+    commands.set_range(project, 0, 3)
+    assert len(edit_request(project, "", KNOWN).references) == 3
+    commands.set_range(project, 0, 4)
+    with pytest.raises(IncompleteEditError, match="The 4 references take 3 MiB, and an edit carries 3"):
         edit_request(project, "", KNOWN)

@@ -225,6 +225,31 @@ def test_opening_again_writes_what_the_reference_shows_now(
     assert reference.frame == 6
 
 
+def test_what_was_saved_while_nobody_watched_is_set_aside(
+    edited: tuple[Reference, Path], project: Project, references: References, editor: Editor, qtbot: QtBot
+) -> None:
+    reference, path = edited
+    references.set_project(Project())
+    shade(77).save(path)
+    references.set_project(project)
+    references.edit(reference)
+    qtbot.waitUntil(lambda: len(editor.opened) == 2, timeout=WAIT)
+    assert np.array_equal(np.asarray(Image.open(path)), source(3))
+    (aside,) = path.parent.glob("*-before-*.png")
+    assert np.asarray(Image.open(aside))[0, 0, 1] == 77
+
+
+def test_a_picture_still_open_when_its_project_is_opened_again_comes_back(
+    edited: tuple[Reference, Path], project: Project, references: References, qtbot: QtBot
+) -> None:
+    reference, path = edited
+    references.set_project(Project())
+    references.set_project(project)
+    with qtbot.waitSignal(references.changed, timeout=WAIT):
+        shade(78).save(path)
+    assert shown(reference) == 78
+
+
 def test_files_of_formats_and_depths_become_the_picture(
     references: References, project: Project, region: Region, tmp_path: Path, qtbot: QtBot
 ) -> None:
