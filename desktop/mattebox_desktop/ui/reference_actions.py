@@ -165,7 +165,8 @@ class ReferenceCommands:
             here = menu.addAction(
                 a.reference_here.text(), lambda: self._do(lambda: self._move_here(reference))
             )
-            here.setEnabled(commands.can_move(self._project, reference, self._workspace.session.frame))
+            frame = self._workspace.session.frame
+            here.setEnabled(frame != reference.frame and commands.can_move(self._project, reference, frame))
             menu.addSeparator()
             menu.addAction("Remove", lambda: self.remove(reference))
         menu.aboutToHide.connect(menu.deleteLater)
