@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import grpc
 from mattebox_proto.codecs.params import encode_params
@@ -13,7 +14,7 @@ from mattebox_proto.version import CONTRACT, mismatch, version
 
 from mattebox_backend.jobs.caches import Caches
 from mattebox_backend.jobs.engine import Engine
-from mattebox_backend.models.registry import ModelRegistry
+from mattebox_backend.models.registry import ModelRegistry, shipped_folder
 from mattebox_backend.settings import Settings, Storage
 
 
@@ -82,6 +83,7 @@ class SystemServicer(system_pb2_grpc.SystemServicer):
                     location=entry.location,
                     available=entry.available,
                     note=entry.note,
+                    shipped=Path(entry.location).is_relative_to(shipped_folder()),
                     defaults={
                         method: system_pb2.Model.MethodDefaults(params=encode_params(params))
                         for method, params in entry.defaults.items()

@@ -97,7 +97,10 @@ def add_region(project: Project, name: str = "", prompt: str = "") -> Region:
 
 
 def remove_region(project: Project, region: Region) -> None:
+    """Its references go with it, and come back with it."""
     with project.changes.transaction(f"Delete {region.name}"):
+        for reference in project.references_of(region):
+            project.references.remove(reference)
         project.regions.remove(region)
 
 

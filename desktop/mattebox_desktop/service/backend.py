@@ -50,6 +50,7 @@ class BackendConnection(QObject):
         super().__init__(parent)
         self.status = BackendStatus(ConnectionState.IDLE, "backend not started")
         self.known_methods: list[MethodInfo] = []
+        self.known_models: list[ModelInfo] = []
         self._open_client = open_client or (lambda waiting: connect(waiting=waiting))
         self._client: Client | None = None
         self._worker = Worker("backend calls", self)
@@ -157,10 +158,10 @@ class BackendConnection(QObject):
     # -- in the owner's thread -------------------------------------------------------------------------------
 
     def _ready(self, answer: tuple[Client, str, list[MethodInfo], list[ModelInfo]]) -> None:
-        self._client, words, self.known_methods, models = answer
+        self._client, words, self.known_methods, self.known_models = answer
         self._set(ConnectionState.READY, words)
         self.methods.emit(self.known_methods)
-        self.models.emit(models)
+        self.models.emit(self.known_models)
         self._beat.start()
 
     def _failed(self, error: Exception) -> None:

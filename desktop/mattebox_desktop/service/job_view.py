@@ -100,13 +100,14 @@ class MethodInfo:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """defaults: by method, the parameters that this model does best with."""
+    """defaults: by method, the parameters that this model does best with. shipped: it came with Mattebox."""
 
     id: str
     family: str
     available: bool
     note: str
     defaults: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+    shipped: bool = False
 
 
 class ConnectionState(Enum):
