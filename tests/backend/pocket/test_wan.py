@@ -195,7 +195,7 @@ def test_the_loss_is_that_of_flow_matching(config: PocketWanConfig, data: ClipSe
     noise = (given[:, :16] - (1 - sigma) * clean) / sigma
     assert 0.5 < float(noise.std()) < 1.5
     expected = (seen["velocity"] - (noise - clean)).square().mean()
-    assert float(loss) == pytest.approx(float(expected), rel=1e-3)
+    assert loss.item() == pytest.approx(float(expected), rel=1e-3)
     told = torch.from_numpy(data.told[chosen].astype(np.float32)).transpose(1, 2)
     assert torch.equal(given[:, 20:], told)
     known = data.known[chosen]
