@@ -91,7 +91,7 @@ class _Errand(threading.Thread, Generic[Event]):
     def run(self) -> None:
         try:
             with self._turns.turn(self._goes_on) as mine:
-                if not mine:
+                if not mine or not self._goes_on():  # it may have been cancelled as its turn came
                     raise Cancelled(self._cancelled)
                 try:
                     found = self._work(self._say)
