@@ -105,6 +105,14 @@ class ModelInfo:
     defaults: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class CaptionerInfo:
+    """note: where there is none that can be used, why, and how to get one."""
+
+    available: bool
+    note: str
+
+
 class ConnectionState(Enum):
     """Where the desktop stands with its backend."""
 

@@ -56,7 +56,7 @@ def build_menus(window: MainWindow) -> None:
             a.softer,
             a.harder,
         ],
-        "Re&nder": [a.render, a.cancel],
+        "Re&nder": [a.render, a.cancel, None, a.describe_source, a.describe_prompt],
         "&View": [a.fit, a.actual_size, a.zoom_in, a.zoom_out, None, a.masks, a.before, a.wipe, None],
         "&Help": [a.shortcuts, a.report, None, a.about],
     }

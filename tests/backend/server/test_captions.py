@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mattebox_backend.captions import CaptionRequest, CaptionStage, Tell, describe
-from mattebox_backend.device import Device
+from mattebox_backend.captions import CaptionRequest, CaptionStage, Tell
 from mattebox_backend.models.registry import ModelRegistry
 from mattebox_backend.server.backend import Backend, Options
 from mattebox_backend.settings import Settings, load_settings
@@ -53,7 +52,6 @@ def describing(home: Folders, inverting: ModuleType, tiny_captioner: Path) -> It
     class DescribingEngine(inverting.InvertingEngine):  # type: ignore[misc,name-defined]
         def __init__(self, models: ModelRegistry, settings: Settings) -> None:
             super().__init__(models, settings)
-            self.models = models
             self.told: list[str] = []
 
         def describe(self, request: CaptionRequest, tell: Tell) -> str:
@@ -62,7 +60,7 @@ def describing(home: Folders, inverting: ModuleType, tiny_captioner: Path) -> It
                 tell(stage)
 
             try:
-                return describe(request, models=self.models, device=Device("cpu", 0, "float32"), tell=noted)
+                return str(super().describe(request, noted))
             finally:
                 self.told.append("ended")
 
