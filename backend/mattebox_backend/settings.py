@@ -69,6 +69,10 @@ class Storage:
         return self.folders.cache / "inversions"
 
     @property
+    def adapters(self) -> Path:
+        return self.folders.data / "adapters"
+
+    @property
     def uploads(self) -> Path:
         return self.folders.cache / "uploads"
 

@@ -15,6 +15,7 @@ import pytest
 
 if TYPE_CHECKING:
     from mattebox_backend.backbones.protocol import Backbone
+    from mattebox_backend.backbones.wan import Wan
     from mattebox_backend.metrics.scorer import Scorer
 
 WORDS = "a an and red blue green circle square shiny on gray background hat man the".split()  # noqa: SIM905
@@ -157,6 +158,110 @@ def tiny_controlnet(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) 
 def tiny_motion(tiny_model: Path) -> Path:
     """A motion folder beside the tiny model; see `build_tiny_motion`."""
     return build_tiny_motion(tiny_model.parent / "tiny-motion", tiny_model.name)
+
+
+def build_t5_tokenizer() -> Any:
+    """A T5 tokenizer that knows `WORDS` as whole words and spells out all others."""
+    from transformers import T5Tokenizer
+
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
+    pieces += [(f"▁{word}", -1.0) for word in WORDS if word != "a"]
+    pieces += [(letter, -3.0) for letter in "abcdefghijklmnopqrstuvwxyz,."]
+    return T5Tokenizer(vocab=pieces, extra_ids=0)
+
+
+def build_picture_encoder() -> Any:
+    """The picture half of a CLIP that sees 16×16 pixels in patches of 8×8, and what prepares its pictures."""
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    encoder = CLIPVisionModel(
+        CLIPVisionConfig(
+            hidden_size=24,
+            intermediate_size=48,
+            num_hidden_layers=3,
+            num_attention_heads=2,
+            image_size=16,
+            patch_size=8,
+        )
+    )
+    size = {"height": 16, "width": 16}
+    return encoder.eval(), CLIPImageProcessorPil(size={"shortest_edge": 16}, crop_size=size)
+
+
+def build_tiny_wan(folder: Path) -> Path:
+    """Saves a Wan image-to-video model as diffusers saves one: 8×8 pixels to a latent cell, 4 frames to a
+    latent frame, 3 blocks.
+    """
+    import torch
+    from diffusers import (
+        AutoencoderKLWan,
+        FlowMatchEulerDiscreteScheduler,
+        WanImageToVideoPipeline,
+        WanTransformer3DModel,
+    )
+    from transformers import UMT5Config, UMT5EncoderModel
+
+    torch.manual_seed(9)
+    tokenizer = build_t5_tokenizer()
+    picture_encoder, picture_processor = build_picture_encoder()
+    text_config = UMT5Config(
+        vocab_size=len(tokenizer), d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, dropout_rate=0.0
+    )
+    WanImageToVideoPipeline(
+        tokenizer=tokenizer,
+        text_encoder=UMT5EncoderModel(text_config).eval(),
+        vae=AutoencoderKLWan(
+            base_dim=8,
+            z_dim=16,
+            dim_mult=[1, 1, 2, 2],
+            num_res_blocks=1,
+            latents_mean=(0.3 * torch.randn(16)).tolist(),
+            latents_std=(0.5 + torch.rand(16)).tolist(),
+        ),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        image_processor=picture_processor,
+        image_encoder=picture_encoder,
+        transformer=WanTransformer3DModel(
+            num_attention_heads=2,
+            attention_head_dim=16,
+            in_channels=36,
+            out_channels=16,
+            text_dim=32,
+            freq_dim=16,
+            ffn_dim=48,
+            num_layers=3,
+            image_dim=24,
+            added_kv_proj_dim=32,
+            rope_max_seq_len=32,
+        ),
+    ).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_wan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a Wan image-to-video model with random weights; see `build_tiny_wan`."""
+    return build_tiny_wan(tmp_path_factory.mktemp("video-models") / "tiny-wan")
+
+
+@pytest.fixture(scope="session")
+def _loaded_wan(tiny_wan: Path) -> Wan:
+    from mattebox_backend.backbones.folder import ModelFolder
+    from mattebox_backend.backbones.wan import Wan
+    from mattebox_backend.device import Device
+
+    return Wan.load(ModelFolder.open(tiny_wan), Device("cpu", 0, "float32"))
+
+
+@pytest.fixture
+def wan(_loaded_wan: Wan) -> Iterator[Wan]:
+    """The tiny Wan, loaded; every test has to leave its network without hooks and adapters, and frozen."""
+    names = [name for name, _ in _loaded_wan.network.named_modules()]
+    yield _loaded_wan
+    assert [name for name, _ in _loaded_wan.network.named_modules()] == names
+    assert not any(module._forward_pre_hooks for module in _loaded_wan.network.modules())
+    assert not any(parameter.requires_grad for parameter in _loaded_wan.network.parameters())
 
 
 @pytest.fixture(scope="session")

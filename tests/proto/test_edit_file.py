@@ -48,13 +48,17 @@ def test_keyframes_references_and_parameters_are_read() -> None:
         + REGION
         + "ellipse = [{frame = 0, value = [8, 8, 2, 3]}, {frame = 15, value = [9, 9, 2, 3]}]\n"
         + '[[reference]]\nframe = 3\nimage = "r.png"\nregion = "cat"\n'
+        + '[[reference]]\nframe = 5\nimage = "s.png"\nregion = "cat"\nfit = "cover"\n'
         + '[params]\nsteps = 20\nguidance = 7.5\nwarm = true\nnote = "x"\n'
     )
     assert edit.regions[0].ellipse == [
         Keyframe(frame=0, value=(8, 8, 2, 3)),
         Keyframe(frame=15, value=(9, 9, 2, 3)),
     ]
-    assert edit.references == [ReferenceSpec(frame=3, image="r.png", region="cat")]
+    assert edit.references == [
+        ReferenceSpec(frame=3, image="r.png", region="cat"),
+        ReferenceSpec(frame=5, image="s.png", region="cat", fit="cover"),
+    ]
     assert [type(value) for value in edit.params.values()] == [int, float, bool, str]
 
 
@@ -117,6 +121,10 @@ def test_keyframes_references_and_parameters_are_read() -> None:
         (
             HEAD + REGION + BOX + '[[reference]]\nframe = 1\nimage = "x"\nregion = "dog"\n',
             "its regions are 'cat'",
+        ),
+        (
+            HEAD + REGION + BOX + '[[reference]]\nframe = 1\nimage = "x"\nregion = "cat"\nfit = "stretch"\n',
+            "fit of reference number 1 = 'stretch' is not known; it is one of cover or contain",
         ),
         (
             HEAD + REGION + BOX + "[params]\nx = [1]\n",

@@ -19,6 +19,7 @@ from mattebox_proto.mattebox.v1 import clips_pb2, edit_pb2
 CLIP = clips_pb2.Clip(id="hash", width=8, height=6, frames=10)
 HEAD = 'source = "a.mp4"\nprompt = "two dogs"\n'
 REGION = '[[region]]\nname = "cat"\nprompt = "a dog"\n'
+BOX = "box = [0, 0, 2, 2]\n"
 
 
 def read_numbers(path: Path) -> np.ndarray:
@@ -31,6 +32,12 @@ def read_colors(path: Path) -> np.ndarray:
     return np.repeat(read_numbers(path)[..., None], 3, axis=2)
 
 
+def read_reference(path: Path, frame: int, fit: str | None) -> np.ndarray:
+    """With a fit: a picture of the clip's size that says what was asked for."""
+    picture = read_colors(path)
+    return picture if fit is None else np.full((6, 8, 3), [picture[0, 0, 0], frame, len(fit)], np.uint8)
+
+
 def message(text: str, folder: Path = Path(), progress: object = None) -> edit_pb2.Edit:
     edit = parse(tomllib.loads(text))
     return edit_message(
@@ -39,8 +46,13 @@ def message(text: str, folder: Path = Path(), progress: object = None) -> edit_p
         folder=folder,
         read_mask=read_numbers,
         read_image=read_colors,
+        read_reference=read_reference,
         progress=progress,  # type: ignore[arg-type]
     )
+
+
+def reference(image: str, frame: int) -> str:
+    return f'[[reference]]\nframe = {frame}\nimage = "{image}"\nregion = "cat"\n'
 
 
 def masks(made: edit_pb2.Edit) -> np.ndarray:
@@ -168,16 +180,39 @@ def test_masks_that_do_not_fit_are_said_in_words(tmp_path: Path, head: str, wher
 
 
 @pytest.mark.parametrize(
-    ("image", "said"), [("none.txt", "is missing"), ("small.txt", "is 4x3, the clip is 8x6")]
+    ("image", "frame", "said"),
+    [
+        ("none.txt", 3, "is missing"),
+        ("small.txt", 3, 'is 4x3, the clip is 8x6; .* fit = "cover" .* fit = "contain"'),
+        ("small.txt", 10, r"frame 10 lies outside the range \[0, 10\]"),
+    ],
 )
-def test_references_that_do_not_fit_are_said_in_words(tmp_path: Path, image: str, said: str) -> None:
+def test_references_that_do_not_fit_are_said_in_words(
+    tmp_path: Path, image: str, frame: int, said: str
+) -> None:
     (tmp_path / "small.txt").write_text("3 4 255")
     with pytest.raises(InvalidEditFile, match=said):
-        message(
-            HEAD
-            + REGION
-            + f'box = [0, 0, 2, 2]\n[[reference]]\nframe = 3\nimage = "{image}"\nregion = "cat"\n',
-            tmp_path,
+        message(HEAD + REGION + BOX + reference(image, frame), tmp_path)
+
+
+@pytest.mark.parametrize("fit", ["cover", "contain"])
+def test_a_fit_is_handed_on_with_the_frame_it_is_of(tmp_path: Path, fit: str) -> None:
+    (tmp_path / "small.txt").write_text("3 4 255")
+    made = message(HEAD + REGION + BOX + reference("small.txt", 3) + f'fit = "{fit}"\n', tmp_path)
+    assert decode_image(made.references[0].image)[0, 0].tolist() == [255, 3, len(fit)]
+
+
+def test_more_references_than_a_message_carries_are_refused_before_they_are_read() -> None:
+    edit = parse(tomllib.loads(HEAD + REGION + BOX + "".join(reference("no.txt", i) for i in range(9))))
+    clip = clips_pb2.Clip(id="hash", width=3840, height=2160, frames=40)
+    with pytest.raises(InvalidEditFile, match=r"The 9 references of 3840x2160 take 213 MiB.*; take some out"):
+        edit_message(
+            edit,
+            clip,
+            folder=Path(),
+            read_mask=read_numbers,
+            read_image=read_colors,
+            read_reference=read_reference,
         )
 
 
@@ -215,4 +250,11 @@ def test_more_condition_pictures_than_a_message_carries_are_refused_before_they_
     edit = parse(tomllib.loads('condition_pictures = "none.txt"\n' + HEAD + REGION + "box = [0, 0, 9, 9]\n"))
     clip = clips_pb2.Clip(id="hash", width=1920, height=1080, frames=40)
     with pytest.raises(InvalidEditFile, match="40 frames of 1920x1080 take 237 MiB, and an edit carries 192"):
-        edit_message(edit, clip, folder=Path(), read_mask=read_numbers, read_image=read_colors)
+        edit_message(
+            edit,
+            clip,
+            folder=Path(),
+            read_mask=read_numbers,
+            read_image=read_colors,
+            read_reference=read_reference,
+        )

@@ -8,18 +8,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mattebox_backend.errors import ModelRefused
+
 if TYPE_CHECKING:
     from mattebox_backend.backbones.protocol import Backbone
+    from mattebox_backend.backbones.video_protocol import VideoBackbone
     from mattebox_backend.device import Device
 
-__all__ = ["load_backbone"]
+__all__ = ["load_backbone", "load_video_backbone"]
+
+_VIDEO_PIPELINES = ("WanImageToVideoPipeline", "HunyuanVideoImageToVideoPipeline")
 
 
 def load_backbone(
     model: Path | str, device: Device, find: Callable[[str], Path | str] | None = None
 ) -> Backbone:
-    """Load the model in a folder in diffusers layout, or of a hub repository that is on this machine or in
-    reach.
+    """Load the image model in a folder in diffusers layout, or of a hub repository that is on this machine or
+    in reach.
 
     find: where a model lies that another one is built on and that does not lie beside it, by the name that
     this one gives it; it raises `UnknownModel` for one that it does not know.
@@ -34,10 +39,34 @@ def load_backbone(
         from mattebox_backend.backbones.region_diffusion import RegionDiffusion
 
         return RegionDiffusion.load(folder, device)
-    if folder.pipeline() == "AnimateDiffPipeline":
+    pipeline = folder.pipeline()
+    if pipeline == "AnimateDiffPipeline":
         from mattebox_backend.backbones.animatediff import load_animatediff
 
         return load_animatediff(folder, device)
+    if pipeline in _VIDEO_PIPELINES:
+        raise ModelRefused(
+            f"The model {folder.name} is an image-to-video model ({pipeline}) and this method runs on those "
+            "that paint pictures; use one such as pocket-sd."
+        )
     from mattebox_backend.backbones.stable_diffusion import StableDiffusion
 
     return StableDiffusion.load(folder, device)
+
+
+def load_video_backbone(
+    model: Path | str, device: Device, find: Callable[[str], Path | str] | None = None
+) -> VideoBackbone:
+    """Load an image-to-video model; as `load_backbone` in all else."""
+    from mattebox_backend.backbones.folder import ModelFolder
+
+    folder = ModelFolder.open(model, find)
+    pipeline = folder.pipeline()
+    if pipeline in ("WanImageToVideoPipeline", "WanPipeline"):
+        from mattebox_backend.backbones.wan import Wan
+
+        return Wan.load(folder, device)
+    raise ModelRefused(
+        f"The model {folder.name} is a {pipeline}, and this method runs on image-to-video models; use "
+        "pocket-wan-i2v, or another one of Wan 2.1's make."
+    )

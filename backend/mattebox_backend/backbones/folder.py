@@ -25,6 +25,11 @@ PIPELINE_FILES = ("*.json", "*.txt", "*/*.json", "*/*.txt", "*/*.safetensors")
 NETWORK_FILES = ("config.json", "diffusion_pytorch_model*.safetensors")
 """One network alone."""
 
+_TRANSFORMERS = {
+    "WanTransformer3DModel": "WanImageToVideoPipeline",
+    "HunyuanVideoTransformer3DModel": "HunyuanVideoImageToVideoPipeline",
+}
+
 ParameterValue = bool | int | float | str
 
 
@@ -98,7 +103,11 @@ class ModelFolder:
         if (self.path / _INDEX).is_file():
             return str(_read_json(self.path / _INDEX, self.name).get("_class_name"))
         if not (self.path / "unet").is_dir():
-            return "AnimateDiffPipeline" if (self.path / "motion_adapter").is_dir() else "transformer"
+            if (self.path / "motion_adapter").is_dir():
+                return "AnimateDiffPipeline"
+            config = self.path / "transformer" / "config.json"
+            kind = self.config("transformer").get("_class_name") if config.is_file() else None
+            return _TRANSFORMERS.get(str(kind), "transformer")
         moves = self.config("unet").get("_class_name") == "UNetMotionModel"
         moves = moves or (self.path / "motion_adapter").is_dir()
         return "AnimateDiffPipeline" if moves else "StableDiffusionPipeline"

@@ -115,7 +115,7 @@ def measure_here(trial: Trial) -> Cost:
     """Render a trial in this process. Its clip and caches are gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="mattebox-cost-") as folder:
         edit = _edit(trial, Path(folder))
-        paths = RenderPaths(Path(folder) / "inversions", Path(folder) / "checkpoint")
+        paths = RenderPaths(*(Path(folder) / name for name in ("inversions", "checkpoint", "adapters")))
         report = render(
             edit,
             models=ModelRegistry(),

@@ -282,6 +282,6 @@ def _render(
 
     # A checkpoint that a run before this one left would make the render seem to take no time.
     with tempfile.TemporaryDirectory(prefix="mattebox-bench-") as checkpoint:
-        paths = RenderPaths(run.work / "inversions", Path(checkpoint))
+        paths = RenderPaths(run.work / "inversions", Path(checkpoint), run.work / "adapters")
         report = render(edit, models=models, device=device, paths=paths, monitor=Silent(), write=keep)
     return np.stack([np.asarray(frame, np.uint8)[..., :3] for frame in collected]), report

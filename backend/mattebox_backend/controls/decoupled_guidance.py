@@ -8,7 +8,6 @@ for all four terms at once.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -184,9 +183,9 @@ class HeldGuidance(Control):
     def direct(self, direction: torch.Tensor, step: Step) -> torch.Tensor:
         if self._run is None:
             raise RuntimeError("HeldGuidance.direct needs prepare() first.")
-        held = self._pivots.guidance_from(step.level, self._run.backbone.device)
+        held = self._pivots.guidance_from(step.level, self._run.device)
         self._strength = held.square().sum(1).sqrt()
-        return direction - math.sqrt(1 - self._run.grid.alphas[step.level]) * held
+        return direction - self._run.grid.spread(step.level) * held
 
     def shows(self) -> Mapping[str, torch.Tensor]:
         return {"decoupled guidance": self._strength} if self._strength is not None else {}

@@ -60,7 +60,7 @@ class EditMask(Control):
 
     def prepare(self, run: Run) -> None:
         self._run = run
-        device = run.backbone.device
+        device = run.device
         coverage = torch.from_numpy(run.regions.coverage(*run.latent_size)).unsqueeze(1)
         self._coverage = coverage.to(device.torch)
         self._soft = self._softened(self._coverage)

@@ -4,8 +4,6 @@ source under noise of that level.
 
 from __future__ import annotations
 
-import math
-
 import torch
 
 from mattebox_backend.controls.edit_mask import EditMask
@@ -28,7 +26,7 @@ class InvariantRegion(Control):
 
     def prepare(self, run: Run) -> None:
         self._run = run
-        device = run.backbone.device
+        device = run.device
         free = run.regions.coverage(*run.latent_size) > 0
         self._free = torch.from_numpy(free).unsqueeze(1).to(device.torch)
         self._clean = run.trajectory.level(0, device)
@@ -37,9 +35,7 @@ class InvariantRegion(Control):
     def after_step(self, latents: torch.Tensor, step: Step) -> torch.Tensor:
         if self._run is None:
             raise RuntimeError("InvariantRegion.after_step needs prepare() first.")
-        level = step.level - 1
-        alpha = self._run.grid.alphas[level] if level > 0 else 1.0
-        source = math.sqrt(alpha) * self._clean + math.sqrt(1 - alpha) * self._noise
+        source = self._run.grid.noised(self._clean, self._noise, step.level - 1)
         if self._mask is not None:
             return torch.lerp(source, latents, self._mask.kept(step))
         return torch.where(self._free, latents, source)

@@ -26,12 +26,12 @@ class LatentBlend(Control):
     def prepare(self, run: Run) -> None:
         self._run = run
         free = run.regions.coverage(*run.latent_size) > 0
-        self._free = torch.from_numpy(free).unsqueeze(1).to(run.backbone.device.torch)
+        self._free = torch.from_numpy(free).unsqueeze(1).to(run.device.torch)
 
     def after_step(self, latents: torch.Tensor, step: Step) -> torch.Tensor:
         if self._run is None:
             raise RuntimeError("LatentBlend.after_step needs prepare() first.")
-        source = self._run.trajectory.level(step.level - 1, self._run.backbone.device)
+        source = self._run.trajectory.level(step.level - 1, self._run.device)
         if self._mask is not None:
             return torch.lerp(source, latents, self._mask.kept(step))
         return torch.where(self._free, latents, source)

@@ -107,7 +107,7 @@ class ReAttention(Control):
             responses.append(inside)
             return gradient
 
-        gradient = self._prepared.denoiser.gradient(latents, of_window)
+        gradient = self._prepared.frame_denoiser.gradient(latents, of_window)
         return torch.stack(responses).mean(0), gradient
 
     def _window_descent(
@@ -125,7 +125,7 @@ class ReAttention(Control):
                     self._text.states.unsqueeze(0),
                     [EDIT_BRANCH],
                     frames=window,
-                    reach=run.denoiser.reach,
+                    reach=run.frame_denoiser.reach,
                 )
                 maps = torch.stack([m.float() for m in capture.maps().values()]).mean(0)
                 maps = maps.view(len(window), self._inside.shape[2], -1)

@@ -11,9 +11,12 @@ from typing import Protocol
 import torch
 
 from mattebox_backend.backbones.protocol import Backbone
+from mattebox_backend.device import Device
 from mattebox_backend.diffusion.denoiser import Denoiser
+from mattebox_backend.diffusion.flow import FlowGrid, NoiseLine
 from mattebox_backend.diffusion.schedule import Grid
 from mattebox_backend.diffusion.trajectory import Trajectory
+from mattebox_backend.diffusion.video_denoiser import ConditionedVideo
 from mattebox_backend.masks import RegionStack
 
 EDIT_BRANCH = "edit"
@@ -49,22 +52,36 @@ DEFAULT_PLAN = SamplingPlan()
 class Run:
     """What does not change in one render.
 
-    trajectory: the inverted latents per noise level. generator: the only source of randomness, on the CPU.
+    trajectory: the source's latents per noise level. generator: the only source of randomness, on the CPU.
     picture: latent height and width of the whole picture, where the run works on a part of it.
     """
 
-    denoiser: Denoiser
-    grid: Grid
+    denoiser: Denoiser | ConditionedVideo
+    grid: Grid | FlowGrid
     regions: RegionStack
-    trajectory: Trajectory
+    trajectory: Trajectory | NoiseLine
     generator: torch.Generator
     plan: SamplingPlan = DEFAULT_PLAN
     picture: tuple[int, int] | None = None
 
     @property
     def backbone(self) -> Backbone:
-        """The model that is asked."""
-        return self.denoiser.backbone
+        """The model that is asked, where it is one whose attention can be steered; raises `TypeError` for an
+        image-to-video model.
+        """
+        return self.frame_denoiser.backbone
+
+    @property
+    def frame_denoiser(self) -> Denoiser:
+        """How that model is asked; raises as `backbone` does."""
+        if not isinstance(self.denoiser, Denoiser):
+            raise TypeError("A control that steers attention does not run on an image-to-video model.")
+        return self.denoiser
+
+    @property
+    def device(self) -> Device:
+        """Where the model runs."""
+        return self.denoiser.backbone.device
 
     @property
     def frames(self) -> int:
@@ -129,7 +146,8 @@ class Question:
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
     """Predicted noise of a step: per branch that the step asked for, and the one to follow, all (F, C, h, w)
-    float32. latents: of the edit, that the noise was predicted in.
+    float32; of a model that was trained by flow matching, the velocity. latents: of the edit, that it was
+    predicted in.
     """
 
     branches: Mapping[str, torch.Tensor]

@@ -106,7 +106,7 @@ class Inspector:
         capture = MapCapture(run.backbone.switchboard, sites, EDIT_BRANCH)
         found = torch.zeros(len(self._words), run.frames, *run.latent_size)
         with capture.listening():
-            for window, _ in run.denoiser.by_window(
+            for window, _ in run.frame_denoiser.by_window(
                 question.latents, step.timestep, question.text, question.branches
             ):
                 maps = capture.take()

@@ -4,7 +4,6 @@ diffusion, eq. 5.18).
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,7 @@ def noised(clean: torch.Tensor, grid: Grid, generator: torch.Generator, file: Pa
     noise = torch.randn(clean.shape, generator=generator)
     source = clean.cpu().float()
     levels = np.lib.format.open_memmap(file, "w+", np.float16, (grid.steps + 1, *clean.shape))
-    for level, alpha in enumerate((1.0, *grid.alphas[1:])):
-        levels[level] = (math.sqrt(alpha) * source + math.sqrt(1 - alpha) * noise).numpy()
+    for level in range(grid.steps + 1):
+        levels[level] = grid.noised(source, noise, level).numpy()
     levels.flush()
     return Trajectory(levels)

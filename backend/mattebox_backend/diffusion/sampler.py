@@ -18,6 +18,7 @@ from mattebox_backend.diffusion.control import (
     Solver,
     Step,
 )
+from mattebox_backend.diffusion.flow import FlowGrid
 from mattebox_backend.diffusion.inspection import Inspector
 from mattebox_backend.diffusion.schedule import Grid, felt_log_snr, reference_time
 
@@ -75,9 +76,9 @@ def sample(
         state = checkpoint.restore()
         if state is None:
             first = _first(steps, run.plan.begin)
-            latents, done = run.trajectory.level(first.level, run.backbone.device), first.index
+            latents, done = run.trajectory.level(first.level, run.device), first.index
         else:
-            latents, done = state.latents.to(run.backbone.device.torch), state.done
+            latents, done = state.latents.to(run.device.torch), state.done
             run.generator.set_state(state.generator)
         for step in steps[done:]:
             following = steps[step.index + 1] if step.level > 1 else None
@@ -90,7 +91,7 @@ def sample(
             control.close()
 
 
-def steps_of(grid: Grid, latent_height: int, latent_width: int) -> tuple[Step, ...]:
+def steps_of(grid: Grid | FlowGrid, latent_height: int, latent_width: int) -> tuple[Step, ...]:
     """The steps from the noisiest level to the clean one."""
     steps = []
     for index in range(grid.steps):

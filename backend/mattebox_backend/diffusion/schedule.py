@@ -79,6 +79,10 @@ class Grid:
         alpha = min(max(self.alphas[level], 1e-12), 1 - 1e-12)
         return math.log(alpha / (1 - alpha))
 
+    def spread(self, level: int) -> float:
+        """√(1 − ᾱ), the deviation of the noise at a level."""
+        return math.sqrt(1 - self.alphas[level])
+
     def move(
         self,
         latents: torch.Tensor,
@@ -95,6 +99,11 @@ class Grid:
         there = self.alphas[end]
         clean = self.clean(latents, noise, start)
         return math.sqrt(there) * clean + math.sqrt(1 - there) * (noise if direction is None else direction)
+
+    def noised(self, clean: torch.Tensor, noise: torch.Tensor, level: int) -> torch.Tensor:
+        """Clean latents under noise of a level; level 0 is the clean latents themselves."""
+        alpha = self.alphas[level] if level > 0 else 1.0
+        return math.sqrt(alpha) * clean + math.sqrt(1 - alpha) * noise
 
     def clean(self, latents: torch.Tensor, noise: torch.Tensor, level: int) -> torch.Tensor:
         """The clean latents that the predicted noise implies."""

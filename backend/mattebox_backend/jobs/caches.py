@@ -1,4 +1,4 @@
-"""What may be deleted at any time: inversions, uploads, checkpoints.
+"""What may be deleted at any time: inversions, adapters, uploads, checkpoints.
 
 Least recently used first, never while in use.
 """

@@ -66,7 +66,14 @@ class Engine(Protocol):
         """Raises InvalidEdit for what can be known without weights."""
 
     def render(
-        self, edit: Edit, *, inversions: Path, checkpoint: Path, monitor: Monitor, write: Write
+        self,
+        edit: Edit,
+        *,
+        inversions: Path,
+        adapters: Path,
+        checkpoint: Path,
+        monitor: Monitor,
+        write: Write,
     ) -> Mapping[str, Any]:
         """Renders, and returns the report as JSON values."""
 
@@ -114,7 +121,14 @@ class RenderEngine:
         validate(edit, info)
 
     def render(
-        self, edit: Edit, *, inversions: Path, checkpoint: Path, monitor: Monitor, write: Write
+        self,
+        edit: Edit,
+        *,
+        inversions: Path,
+        adapters: Path,
+        checkpoint: Path,
+        monitor: Monitor,
+        write: Write,
     ) -> Mapping[str, Any]:
         from mattebox_backend.render import RenderPaths, render
 
@@ -122,7 +136,7 @@ class RenderEngine:
             edit,
             models=self._models,
             device=self._chosen(),
-            paths=RenderPaths(inversions=inversions, checkpoint=checkpoint),
+            paths=RenderPaths(inversions=inversions, checkpoint=checkpoint, adapters=adapters),
             monitor=monitor,
             write=write,
         )

@@ -176,6 +176,7 @@ class Worker(threading.Thread):
             report = self._engine.render(
                 edit,
                 inversions=self._storage.inversions,
+                adapters=self._storage.adapters,
                 checkpoint=_made(self._storage.checkpoint(job.id)),
                 monitor=monitor,
                 write=lambda frames: _store_frames(draft, edit, clip, frames),

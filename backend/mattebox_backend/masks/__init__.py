@@ -5,10 +5,18 @@ Every mask here follows the project's convention: 255 (or 1) means *edit here*.
 
 from mattebox_backend.masks.algebra import intersect, invert, subtract, union
 from mattebox_backend.masks.feather import boundary_band, matte
+from mattebox_backend.masks.loose import loosened
 from mattebox_backend.masks.modes import shape_mask
-from mattebox_backend.masks.pyramid import area_coverage, resize_masks, token_owners
+from mattebox_backend.masks.pyramid import area_coverage, resize_masks, token_owners, whole_cells
 from mattebox_backend.masks.smoothing import smooth_mask, smooth_matte
-from mattebox_backend.masks.stack import BACKGROUND, RegionStack, crop_regions, reshape_regions, stack_regions
+from mattebox_backend.masks.stack import (
+    BACKGROUND,
+    RegionStack,
+    crop_regions,
+    merge_frames,
+    reshape_regions,
+    stack_regions,
+)
 
 __all__ = [
     "BACKGROUND",
@@ -18,7 +26,9 @@ __all__ = [
     "crop_regions",
     "intersect",
     "invert",
+    "loosened",
     "matte",
+    "merge_frames",
     "reshape_regions",
     "resize_masks",
     "shape_mask",
@@ -28,4 +38,5 @@ __all__ = [
     "subtract",
     "token_owners",
     "union",
+    "whole_cells",
 ]

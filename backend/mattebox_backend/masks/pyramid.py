@@ -62,3 +62,9 @@ def _grant_largest_token(owners: NDArray[np.int64], shown: NDArray[np.float32], 
     for frame in range(len(owners)):
         if shown[frame].max(initial=0) > 0 and not (owners[frame] == label).any():
             owners[frame].flat[int(np.argmax(shown[frame]))] = label
+
+
+def whole_cells(known: NDArray[np.bool_], height: int, width: int) -> NDArray[np.bool_]:
+    """The cells of which every pixel is known: (F, height, width), of (F, H, W)."""
+    missing = area_coverage(np.where(known, 0, 255).astype(np.uint8), height, width)
+    return np.asarray(missing == 0)

@@ -63,8 +63,12 @@ class RegionStack:
         """How much of the edit each pixel of a frame shows, every region's feather included: (H, W) in [0,
         1].
         """
-        mattes = [matte(mask[frame], r.feather) for mask, r in zip(self.masks, self.regions, strict=True)]
+        mattes = [self.matte_of(region, frame) for region in range(len(self.regions))]
         return np.asarray(np.maximum.reduce(mattes), np.float32)
+
+    def matte_of(self, region: int, frame: int) -> NDArray[np.float32]:
+        """The matte of one region, by its index."""
+        return matte(self.masks[region][frame], self.regions[region].feather)
 
 
 def stack_regions(
@@ -89,9 +93,24 @@ def stack_regions(
 
 def reshape_regions(stack: RegionStack, mode: MaskMode) -> RegionStack:
     """The stack with every mask, as it is, put into another mode's shape."""
-    masks = tuple(np.stack([shape_mask(mask, mode) for mask in masks]) for masks in stack.masks)
+    return reshaped(stack, lambda mask: shape_mask(mask, mode))
+
+
+def reshaped(stack: RegionStack, shape: Callable[[Mask], Mask]) -> RegionStack:
+    """The stack with every frame's mask (H, W) put into a shape."""
+    masks = tuple(np.stack([shape(mask) for mask in masks]) for masks in stack.masks)
     visible = tuple(_uncovered(mask, masks[index + 1 :]) for index, mask in enumerate(masks))
     return replace(stack, masks=masks, visible=visible)
+
+
+def merge_frames(stack: RegionStack, groups: Sequence[range]) -> RegionStack:
+    """The stack with one mask for each group of frames: what any of them holds."""
+
+    def merged(masks: Mask) -> Mask:
+        return np.stack([masks[group.start : group.stop].max(axis=0) for group in groups])
+
+    masks = tuple(merged(masks) for masks in stack.masks)
+    return replace(stack, masks=masks, visible=tuple(merged(masks) for masks in stack.visible))
 
 
 def crop_regions(stack: RegionStack, height: int, width: int, part: tuple[slice, slice]) -> RegionStack:

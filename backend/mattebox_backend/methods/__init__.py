@@ -8,7 +8,6 @@ from mattebox_backend.methods.registry import (
     MethodDescription,
     describe_methods,
     find_method,
-    known_methods,
 )
 
-__all__ = ["METHODS", "MethodDescription", "Parameter", "describe_methods", "find_method", "known_methods"]
+__all__ = ["METHODS", "MethodDescription", "Parameter", "describe_methods", "find_method"]

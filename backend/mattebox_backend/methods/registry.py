@@ -1,4 +1,4 @@
-"""Every method's public name; those that this version holds, and those that are yet to come."""
+"""Every method, by its public name."""
 
 from __future__ import annotations
 
@@ -10,34 +10,50 @@ from typing import Any
 
 from mattebox_backend.errors import UnknownMethod
 from mattebox_backend.methods.custom_parameters import CustomParameters
+from mattebox_backend.methods.mask_lora_parameters import MaskLoraParameters
 from mattebox_backend.methods.parameters import Parameter, ParameterValue, describe, parse
 from mattebox_backend.methods.reatco_parameters import ReAtCoParameters
 from mattebox_backend.methods.roi_aware_parameters import RoiAwareParameters
 from mattebox_backend.methods.st_modulator_parameters import StModulatorParameters
 from mattebox_backend.methods.videodirector_parameters import VideoDirectorParameters
 
+FRAME_FAMILIES = ("stable-diffusion", "animatediff", "region-diffusion")
+"""Models that see a clip frame by frame, or whole, and whose attention can be steered."""
+VIDEO_FAMILIES = ("wan-image-to-video", "hunyuan-video-image-to-video")
+"""Models that carry a first frame through a clip, and are told what is known of it."""
+
 
 @dataclass(frozen=True, slots=True)
 class MethodDescription:
-    """A method as a client shows it. One that is not `available` is known by name only."""
+    """A method as a client shows it. One that is not `available` is known by name only.
+
+    takes_references: it works from an edit's references, and needs them. families: the model families that
+    it runs on, by the names of `ModelEntry.family`.
+    """
 
     name: str
     title: str
     summary: str
     available: bool
     parameters: tuple[Parameter, ...] = ()
+    takes_references: bool = False
+    families: tuple[str, ...] = FRAME_FAMILIES
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A method of this version: its description, the dataclass of its parameters, and whether it makes use
-    of references and of a list of controls.
+    """A method of this version: its description, the dataclass of its parameters, and whether it is mixed
+    from a list of controls.
     """
 
     description: MethodDescription
     parameters: type[Any]
-    takes_references: bool = False
     takes_controls: bool = False
+
+    @property
+    def on_video_models(self) -> bool:
+        """Whether it runs on image-to-video models, and on no other."""
+        return self.description.families == VIDEO_FAMILIES
 
     def parse(
         self,
@@ -80,6 +96,17 @@ _ROI_AWARE = MethodDescription(
     parameters=describe(RoiAwareParameters),
 )
 
+_MASK_LORA = MethodDescription(
+    "mask-lora",
+    "Mask-aware LoRA",
+    "Carries edited frames through the clip with a small adapter that is trained on it; made for "
+    "image-to-video models.",
+    available=True,
+    parameters=describe(MaskLoraParameters),
+    takes_references=True,
+    families=VIDEO_FAMILIES,
+)
+
 _CUSTOM = MethodDescription(
     "custom",
     "Custom",
@@ -94,37 +121,22 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         _REATCO.name: Method(_REATCO, ReAtCoParameters),
         _VIDEODIRECTOR.name: Method(_VIDEODIRECTOR, VideoDirectorParameters),
         _ROI_AWARE.name: Method(_ROI_AWARE, RoiAwareParameters),
+        _MASK_LORA.name: Method(_MASK_LORA, MaskLoraParameters),
         _CUSTOM.name: Method(_CUSTOM, CustomParameters, takes_controls=True),
     }
 )
 """The methods of this version, by name."""
 
-_PLANNED = (
-    MethodDescription(
-        "mask-lora",
-        "Mask-aware LoRA",
-        "Carries an edited frame through the clip with a small adapter trained on it.",
-        available=False,
-    ),
-)
-
 
 def describe_methods() -> tuple[MethodDescription, ...]:
-    """All known methods, those of this version first."""
-    return (*(method.description for method in METHODS.values()), *_PLANNED)
-
-
-def known_methods() -> tuple[str, ...]:
-    """The names of all known methods, those of this version first."""
-    return tuple(description.name for description in describe_methods())
+    """All methods."""
+    return tuple(method.description for method in METHODS.values())
 
 
 def find_method(name: str) -> Method:
-    """The method of a name. Raises `UnknownMethod` for one that is unknown or not in this version."""
+    """The method of a name. Raises `UnknownMethod` for one that is unknown."""
     if name in METHODS:
         return METHODS[name]
-    if name in known_methods():
-        raise UnknownMethod(f"The method {name!r} is not in this version yet; use {', '.join(METHODS)}.")
-    near = difflib.get_close_matches(name, known_methods(), n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, METHODS, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"use {', '.join(METHODS)}."
     raise UnknownMethod(f"The method {name!r} is unknown; {hint}")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mattebox_backend.methods import picture_parameters as picture
 from mattebox_backend.methods.parameters import integer, number, switch, text
 
 NEVER = -20.0
@@ -41,22 +42,9 @@ class SamplingParameters:
     words_alone: bool = switch(
         True, "Encode every region's prompt alone, so that it says nothing of the others."
     )
-    feather: int = integer(0, 0, 1000, "The least feather of every region, outside its mask.", "pixels")
-    boundary_smoothing: float = number(
-        0.0,
-        0.0,
-        200.0,
-        "Soften the edge of the regions over this length (√α of a diffusion equation), inside and, as far as "
-        "the feather reaches, outside; 0 does not.",
-        "pixels",
-    )
-    preserve: bool = switch(True, "Composite over the source, so that nothing outside the regions changes.")
-    size: int = integer(
-        0, 0, 4096, "Side of the square whose area the clip is worked at; 0 is the model's own.", "pixels"
-    )
-    focus: bool = switch(
-        False, "Work on the part of the picture around the regions alone: less time and memory."
-    )
-    focus_margin: float = number(
-        0.125, 0.0, 1.0, "What of the picture's longer side that part has around the regions, at least."
-    )
+    feather: int = picture.feather()
+    boundary_smoothing: float = picture.boundary_smoothing()
+    preserve: bool = picture.preserve()
+    size: int = picture.size()
+    focus: bool = picture.focus()
+    focus_margin: float = picture.focus_margin()

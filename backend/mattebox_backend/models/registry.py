@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mattebox_backend.backbones.folder import ModelFolder, ParameterValue
 from mattebox_backend.captions import folders as captioners
@@ -17,9 +17,13 @@ from mattebox_backend.errors import ModelRefused, UnknownModel
 if TYPE_CHECKING:
     from mattebox_backend.backbones.controlnet import ControlNet
     from mattebox_backend.backbones.protocol import Backbone
+    from mattebox_backend.backbones.video_protocol import VideoBackbone
     from mattebox_backend.captions.florence import Florence
     from mattebox_backend.device import Device
     from mattebox_backend.metrics.scorer import Scorer
+
+T = TypeVar("T")
+_Find = Callable[[str], Path | str]
 
 _INDEX = "model_index.json"
 _MARKS = (_INDEX, *(f"{part}/config.json" for part in ("unet", "transformer", "motion_adapter")))
@@ -28,6 +32,7 @@ _LOADABLE = {
     "StableDiffusionPipeline": ("unet", "vae", "text_encoder"),
     "RegionDiffusionPipeline": ("unet", "region"),
     "AnimateDiffPipeline": ("unet", "motion_adapter", "vae", "text_encoder"),
+    "WanImageToVideoPipeline": ("transformer", "vae", "text_encoder", "image_encoder"),
 }
 """The pipelines that can be loaded, with the components that have weights."""
 _FAMILIES = {
@@ -63,7 +68,7 @@ class ModelRegistry:
     def __init__(self, folders: Sequence[Path] = ()) -> None:
         self._folders = tuple(folders)
         self._lock = threading.Lock()
-        self._warm: tuple[tuple[str, Device], Backbone] | None = None
+        self._warm: tuple[tuple[object, str, Device], Any] | None = None
         self._warm_controlnet: tuple[tuple[str, Device], ControlNet] | None = None
 
     def resolve(self, model: str) -> Path | str:
@@ -114,18 +119,16 @@ class ModelRegistry:
         )
 
     def load(self, backbone_id: str, device: Device) -> Backbone:
-        """The loaded backbone, kept for the next job. Raises UnknownModel and ModelRefused."""
-        place = self.resolve(backbone_id)
-        wanted = (str(place), device)
-        with self._lock:
-            if self._warm is not None and self._warm[0] == wanted:
-                return self._warm[1]
-            self._unload()
-            from mattebox_backend.backbones import load_backbone
+        """The loaded image model, kept for the next job. Raises UnknownModel and ModelRefused."""
+        from mattebox_backend.backbones import load_backbone
 
-            backbone = load_backbone(place, device, self._base)
-            self._warm = (wanted, backbone)
-            return backbone
+        return self._kept(backbone_id, device, load_backbone)
+
+    def load_video(self, backbone_id: str, device: Device) -> VideoBackbone:
+        """The loaded image-to-video model, kept likewise. Raises UnknownModel and ModelRefused."""
+        from mattebox_backend.backbones import load_video_backbone
+
+        return self._kept(backbone_id, device, load_video_backbone)
 
     def load_controlnet(self, name: str, device: Device) -> ControlNet:
         """The loaded ControlNet, kept for the next job. Raises UnknownModel and ModelRefused."""
@@ -190,6 +193,19 @@ class ModelRegistry:
         why = "; ".join(f"{entry.id}: {entry.note}" for entry in known)
         there = f"No captioner on this machine can be loaded ({why})" if why else "There is no captioner here"
         return f"{there}; {captioners.HOW_TO_GET_ONE}."
+
+    def _kept(self, backbone_id: str, device: Device, load: Callable[[Path | str, Device, _Find], T]) -> T:
+        """What `load` makes of a model, loaded once for as long as no other one is asked for."""
+        place = self.resolve(backbone_id)
+        wanted = (load, str(place), device)
+        with self._lock:
+            if self._warm is not None and self._warm[0] == wanted:
+                kept: T = self._warm[1]
+                return kept
+            self._unload()
+            backbone = load(place, device, self._base)
+            self._warm = (wanted, backbone)
+            return backbone
 
     def _find(self, model: str, fits: Callable[[Path], bool] | None = None) -> Path | str | None:
         fits = fits or _is_model

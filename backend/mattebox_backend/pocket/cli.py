@@ -130,6 +130,28 @@ def pocket_motion(
         _fail(error)
 
 
+@app.command("pocket-wan-i2v")
+def pocket_wan(
+    work: WorkFolder,
+    export: ExportFolder,
+    config: ConfigFile = None,
+    interim: InterimFolder = None,
+    clips: Annotated[int, typer.Option(min=1, help="Unseen scenes to measure on.")] = 30,
+    threads: Threads = THREADS,
+) -> None:
+    """Train pocket-wan-i2v, a small image-to-video model of Wan's make; measure it and write it."""
+    from mattebox_backend.pocket.wan.config import load_wan_config
+    from mattebox_backend.pocket.wan.run import train_pocket_wan
+
+    torch.set_num_threads(threads)
+    try:
+        settings = load_wan_config(config)
+        text = shipped_config("pocket-wan-i2v") if config is None else config.read_text(encoding="utf-8")
+        _show(train_pocket_wan(settings, text, work, export, clips, interim))
+    except PocketError as error:
+        _fail(error)
+
+
 @app.command("pocket-score")
 def pocket_score(
     work: Annotated[

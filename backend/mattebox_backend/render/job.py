@@ -9,7 +9,7 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import cv2
@@ -68,6 +68,8 @@ class RenderJob:
     params: Any
     view: View
     inversion_cached: bool = False
+    curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    adapters: list[str] = field(default_factory=list)
 
     @property
     def prompt(self) -> str:

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from mattebox_media import open_clip
 from mattebox_media.clip import ClipInfo
+from numpy.typing import NDArray
 
 from mattebox_backend.backbones.protocol import Backbone
+from mattebox_backend.backbones.video_protocol import VideoBackbone
 from mattebox_backend.controls.composite import Frame, composite
 from mattebox_backend.device import Device, peak_memory_mb, reset_peak_memory
 from mattebox_backend.edit import Edit, MaskMode
-from mattebox_backend.masks import RegionStack, smooth_matte, stack_regions
+from mattebox_backend.masks import RegionStack, loosened, smooth_matte, stack_regions
 from mattebox_backend.methods import find_method
-from mattebox_backend.methods.recipes import RECIPES
+from mattebox_backend.methods.recipes import RECIPES, VIDEO_RECIPES
 from mattebox_backend.render.job import RenderJob
 from mattebox_backend.render.report import BackgroundTally, Report
 from mattebox_backend.render.stages import BackboneSource, RenderMonitor, RenderPaths, Stage, StageClock
 from mattebox_backend.render.validation import validate
+from mattebox_backend.render.video_job import VideoJob
 from mattebox_backend.render.view import View, focus
 
 
@@ -47,10 +52,11 @@ class Pipeline:
         ):
             validate(self.edit, reader.info)
             self._begin(Stage.LOAD)
-            with self.clock.running(Stage.LOAD):
-                backbone = self.models.load(self.edit.backbone, self.device)
-            self.monitor.progress(Stage.LOAD, 1, 1)
             method = find_method(self.edit.method)
+            load = self.models.load_video if method.on_video_models else self.models.load
+            with self.clock.running(Stage.LOAD):
+                backbone: Any = load(self.edit.backbone, self.device)
+            self.monitor.progress(Stage.LOAD, 1, 1)
             params = method.parse(self.edit.params, backbone.defaults.get(self.edit.method))
             self._begin(Stage.MASKS)
             with self.clock.running(Stage.MASKS):
@@ -61,6 +67,8 @@ class Pipeline:
                     ],
                     lambda done, of: self.monitor.progress(Stage.MASKS, done, of),
                 )
+            if method.on_video_models:
+                regions = loosened(regions, params.mask_shape, params.mask_growth)
             self.monitor.progress(Stage.MASKS, 1, 1)
             view = _view(backbone, reader.info, regions, params)
             if not view.everything:
@@ -68,21 +76,17 @@ class Pipeline:
                     f"Working on {view.size.width}×{view.size.height} of {view.whole.width}×"
                     f"{view.whole.height} pixels, around the regions."
                 )
-            job = RenderJob(
-                self.edit,
-                self.models,
-                self.device,
-                self.paths,
-                self.monitor,
-                self.clock,
-                reader,
-                backbone,
-                view.regions(regions),
-                params,
-                view,
-            )
-            latents = RECIPES[self.edit.method](job, params)
-            tally = self._finish(job, latents, regions, write)
+            around = (self.device, self.paths, self.monitor, self.clock, reader)
+            job: RenderJob | VideoJob
+            if method.on_video_models:
+                job = VideoJob(self.edit, *around, backbone, regions, params, view)
+                frames = VIDEO_RECIPES[self.edit.method](job, params)
+            else:
+                job = RenderJob(
+                    self.edit, self.models, *around, backbone, view.regions(regions), params, view
+                )
+                frames = (frame for frame in backbone.decode(RECIPES[self.edit.method](job, params)))
+            tally = self._finish(job, frames, regions, write)
         return self._report(job, params, regions, tally)
 
     def _begin(self, stage: Stage) -> None:
@@ -90,8 +94,8 @@ class Pipeline:
 
     def _finish(
         self,
-        job: RenderJob,
-        latents: torch.Tensor,
+        job: RenderJob | VideoJob,
+        decoded: Generator[NDArray[np.float32]],
         regions: RegionStack,
         write: Callable[[Iterator[Frame]], None],
     ) -> BackgroundTally:
@@ -101,19 +105,25 @@ class Pipeline:
         tally = BackgroundTally()
         inner = sum(self.clock.seconds.values())
         began = time.perf_counter()
-        write(self._frames(job, latents, regions, tally))
+        with contextlib.closing(decoded):  # what a recipe changed in a model is undone now, not some day
+            write(self._frames(job, decoded, regions, tally))
         inner = sum(self.clock.seconds.values()) - inner
         self.clock.add("write", time.perf_counter() - began - inner)
         return tally
 
     def _frames(
-        self, job: RenderJob, latents: torch.Tensor, regions: RegionStack, tally: BackgroundTally
+        self,
+        job: RenderJob | VideoJob,
+        decoded: Generator[NDArray[np.float32]],
+        regions: RegionStack,
+        tally: BackgroundTally,
     ) -> Iterator[Frame]:
-        decoded = job.backbone.decode(latents)
         sources = job.reader.frames(self.edit.start, self.edit.stop)
         for index in range(self.edit.frame_count):
-            with self.clock.running(Stage.DECODE_LATENTS):
-                edited = next(decoded)
+            began = sum(self.clock.seconds.values()), time.perf_counter()
+            edited = next(decoded)  # whatever else that took has been counted where it was done
+            within = sum(self.clock.seconds.values()) - began[0]
+            self.clock.add(Stage.DECODE_LATENTS, time.perf_counter() - began[1] - within)
             with self.clock.running(Stage.DECODE):
                 source = next(sources)
             with self.clock.running(Stage.COMPOSITE):
@@ -127,7 +137,9 @@ class Pipeline:
             self.monitor.progress(Stage.COMPOSITE, index + 1, self.edit.frame_count)
             yield result
 
-    def _report(self, job: RenderJob, params: Any, regions: RegionStack, tally: BackgroundTally) -> Report:
+    def _report(
+        self, job: RenderJob | VideoJob, params: Any, regions: RegionStack, tally: BackgroundTally
+    ) -> Report:
         info = job.reader.info
         return Report(
             method=self.edit.method,
@@ -145,10 +157,12 @@ class Pipeline:
             dtype=self.device.precision,
             params=dataclasses.asdict(params),
             warnings=_warnings(regions),
+            curves=job.curves,
+            adapters=job.adapters,
         )
 
 
-def _view(backbone: Backbone, info: ClipInfo, regions: RegionStack, params: Any) -> View:
+def _view(backbone: Backbone | VideoBackbone, info: ClipInfo, regions: RegionStack, params: Any) -> View:
     """The part of the picture that is worked on: all of it unless the parameters ask for a focus."""
     whole = backbone.working_size(info.width, info.height, params.size)
     if not params.focus:

@@ -18,7 +18,8 @@ class Report:
     background_exact_share: the share of pixels outside every region and its feather that equal the source
     in all channels. background_psnr: of those same pixels in dB; None when all are equal. seconds: per
     stage. params: every parameter that the render used, defaults filled in. curves: by name ("motion loss"),
-    the steps, from 1, and values of what the render learnt on its way.
+    the steps, from 1, and values of what the render learnt on its way. adapters: the ids of those that it
+    learnt or found, the last of which made the frames.
     """
 
     method: str
@@ -37,6 +38,7 @@ class Report:
     params: dict[str, bool | int | float | str]
     warnings: list[str]
     curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    adapters: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, object]:
         """The report as JSON values; seconds, memory and curves rounded to what means something.

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from mattebox_backend.backbones.controlnet import ControlNet
     from mattebox_backend.backbones.protocol import Backbone
+    from mattebox_backend.backbones.video_protocol import VideoBackbone
     from mattebox_backend.device import Device
 
 
@@ -60,7 +61,15 @@ class BackboneSource(Protocol):
     """Where loaded models come from."""
 
     def load(self, backbone_id: str, device: Device) -> Backbone:
-        """The model of an id on a device, loaded now or kept warm."""
+        """The image or text-to-video model of an id on a device, loaded now or kept warm. Raises
+        `ModelRefused` for an image-to-video model.
+        """
+        ...
+
+    def load_video(self, backbone_id: str, device: Device) -> VideoBackbone:
+        """The image-to-video model of an id on a device, loaded now or kept warm. Raises `ModelRefused`
+        for another.
+        """
         ...
 
     def load_controlnet(self, name: str, device: Device) -> ControlNet:
@@ -71,11 +80,12 @@ class BackboneSource(Protocol):
 @dataclass(frozen=True, slots=True)
 class RenderPaths:
     """inversions: the cache of trajectories, shared by all jobs. checkpoint: this job's own folder, which
-    outlives a killed process.
+    outlives a killed process. adapters: the store of what was trained, shared by all jobs.
     """
 
     inversions: Path
     checkpoint: Path
+    adapters: Path
 
 
 @dataclass(slots=True)

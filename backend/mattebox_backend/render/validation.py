@@ -32,8 +32,8 @@ def validate(edit: Edit, info: ClipInfo) -> None:
         raise InvalidEdit("The edit has no region; say with at least one mask where it should change.")
     _check_names(edit.regions)
     for region in edit.regions:
-        _check_region(region, edit, info)
-    _check_references(edit, info)
+        _check_region(region, edit, info, needs_prompt=not method.description.takes_references)
+    _check_references(edit, info, takes=method.description.takes_references)
     _check_condition(edit, info, getattr(params, "condition", None))
 
 
@@ -58,9 +58,9 @@ def _check_names(regions: Sequence[Region]) -> None:
         seen.add(region.name)
 
 
-def _check_region(region: Region, edit: Edit, info: ClipInfo) -> None:
+def _check_region(region: Region, edit: Edit, info: ClipInfo, *, needs_prompt: bool) -> None:
     name = f"The region {region.name!r}"
-    if not region.prompt.strip():
+    if needs_prompt and not region.prompt.strip():
         raise InvalidEdit(f"{name} has no prompt; say what should be there.")
     frames, height, width = region.masks.shape
     if frames != edit.frame_count:
@@ -82,7 +82,7 @@ def _check_region(region: Region, edit: Edit, info: ClipInfo) -> None:
         raise InvalidEdit(f"{name} is empty in every frame of the range; paint it or remove the region.")
 
 
-def _check_references(edit: Edit, info: ClipInfo) -> None:
+def _check_references(edit: Edit, info: ClipInfo, *, takes: bool) -> None:
     names = [region.name for region in edit.regions]
     for reference in edit.references:
         what = f"The reference at frame {reference.frame}"
@@ -98,10 +98,29 @@ def _check_references(edit: Edit, info: ClipInfo) -> None:
                 f"{what} is {width}×{height} and the clip is {info.width}×{info.height}; "
                 "give a picture of the clip's size."
             )
-    if edit.references and not find_method(edit.method).takes_references:
+    if edit.references and not takes:
         raise InvalidEdit(
-            f"The method {edit.method} works from prompts alone; take the references out of the edit."
+            f"The method {edit.method} works from prompts alone; take the references out of the edit, or set "
+            "method to mask-lora."
         )
+    if takes:
+        _check_first_frame(edit)
+
+
+def _check_first_frame(edit: Edit) -> None:
+    """Every region that changes has to be seen in the first frame: that is what is carried on."""
+    if not edit.references:
+        raise InvalidEdit(
+            f"The method {edit.method} works from edited pictures and the edit has none; give a "
+            f"[[reference]] of frame {edit.start}, the first of the range."
+        )
+    shown = {reference.region for reference in edit.references if reference.frame == edit.start}
+    for reference in edit.references:
+        if reference.region not in shown:
+            raise InvalidEdit(
+                f"The region {reference.region!r} has a reference at frame {reference.frame} and none at "
+                f"frame {edit.start}, the first of the range, from which the edit is carried on; give one."
+            )
 
 
 def _check_condition(edit: Edit, info: ClipInfo, asked: str | None) -> None:

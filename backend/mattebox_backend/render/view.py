@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from mattebox_backend.backbones.protocol import WorkingSize
 from mattebox_backend.controls.composite import Frame
-from mattebox_backend.masks import RegionStack, crop_regions
+from mattebox_backend.masks import RegionStack, crop_regions, resize_masks
+from mattebox_backend.masks.algebra import Mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,12 @@ class View:
     def take(self, frame: Frame) -> NDArray[np.uint8]:
         """A source frame as the backbone takes it: (h, w, 3) uint8 of the part at working size."""
         return self._part(_fit(frame, self.whole))
+
+    def take_mask(self, mask: Mask) -> Mask:
+        """A mask (H, W) uint8 of the source, by area: (h, w) of the part at working size."""
+        return np.ascontiguousarray(
+            self._part(resize_masks(mask[None], self.whole.height, self.whole.width)[0])
+        )
 
     def put(self, edited: NDArray[np.float32], source: Frame) -> NDArray[np.float32]:
         """The part (h, w, 3) float32 in [0, 1] in its place in the source frame, at working size."""

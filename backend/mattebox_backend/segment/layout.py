@@ -13,6 +13,7 @@ from mattebox_backend.attention.rows import RowFeatures
 from mattebox_backend.backbones.protocol import Backbone
 from mattebox_backend.diffusion.control import SOURCE_BRANCH
 from mattebox_backend.diffusion.denoiser import Denoiser
+from mattebox_backend.diffusion.flow import FlowGrid
 from mattebox_backend.diffusion.schedule import Grid, felt_log_snr
 from mattebox_backend.errors import InvalidEdit
 
@@ -45,7 +46,7 @@ def readable_sites(
     return sites
 
 
-def readable_level(grid: Grid, picture_size: tuple[int, int]) -> int:
+def readable_level(grid: Grid | FlowGrid, picture_size: tuple[int, int]) -> int:
     """The first level of a grid that is as noisy as `LEVEL`, or the noisiest that there is a step from."""
     felt = (felt_log_snr(grid.log_snr(level), *picture_size) for level in range(grid.steps))
     return next((level for level, value in enumerate(felt) if value <= LEVEL), grid.steps - 1)

@@ -203,6 +203,7 @@ class Backend:
         self._caches = Caches(
             {
                 "inversions": storage.inversions,
+                "adapters": storage.adapters,
                 "uploads": storage.uploads,
                 "checkpoints": storage.checkpoints,
             },

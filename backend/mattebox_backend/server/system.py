@@ -136,6 +136,8 @@ def _methods() -> list[system_pb2.Method]:
                 )
                 for parameter in method.parameters
             ],
+            takes_references=method.takes_references,
+            families=method.families,
         )
         for method in describe_methods()
     ]

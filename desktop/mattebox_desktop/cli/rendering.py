@@ -18,7 +18,7 @@ from mattebox_proto.watch import ENDED
 
 from mattebox_desktop.cli.failures import INTERRUPTED
 from mattebox_desktop.cli.progress import Bar, bar, counted
-from mattebox_desktop.service.edit_pictures import read_image, read_mask
+from mattebox_desktop.service.edit_pictures import read_image, read_mask, reference_reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,7 @@ def prepare(path: Path) -> PreparedEdit:
             folder=folder,
             read_mask=read_mask,
             read_image=read_image,
+            read_reference=reference_reader(source),
             progress=shown.show,
         )
     return PreparedEdit(path, file, source, info, message)

@@ -41,6 +41,10 @@ class RangeError(ModelError):
     """A frame or a range lies outside the clip, or holds no frame."""
 
 
+class PictureError(ModelError):
+    """A picture cannot become a reference: it cannot be read, or it has another size than the clip."""
+
+
 class IncompleteEditError(ModelError):
     """The project cannot be rendered yet; the sentence says what is missing."""
 

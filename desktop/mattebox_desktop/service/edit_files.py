@@ -21,7 +21,7 @@ from mattebox_desktop.model.errors import ModelError, ProjectFileError
 from mattebox_desktop.model.mask_track import Mask
 from mattebox_desktop.model.project import ClipRef, Project
 from mattebox_desktop.model.region import MaskMode
-from mattebox_desktop.service.edit_pictures import read_image, read_mask
+from mattebox_desktop.service.edit_pictures import read_image, read_mask, reference_reader
 
 EDIT_FILES = (".toml", ".json")
 _MODES = {
@@ -54,7 +54,14 @@ def project_of_edit(path: Path) -> OpenedEdit:
         with open_clip(source) as reader:
             info = reader.info
         clip = clips_pb2.Clip(width=info.width, height=info.height, frames=info.frame_count)
-        message = edit_message(edit, clip, folder=path.parent, read_mask=read_mask, read_image=read_image)
+        message = edit_message(
+            edit,
+            clip,
+            folder=path.parent,
+            read_mask=read_mask,
+            read_image=read_image,
+            read_reference=reference_reader(source),
+        )
         ref = ClipRef(info.path.absolute(), info.width, info.height, info.frame_count, Fraction(info.fps))
         return OpenedEdit(_project(ref, message), len(edit.references) + len(message.condition_pictures))
     except (InvalidEditFile, InvalidMessage, MediaError, ModelError, OSError) as error:

@@ -87,11 +87,15 @@ class ParameterInfo:
 
 @dataclass(frozen=True, slots=True)
 class MethodInfo:
+    """families: the model families that it runs on; empty: not restricted."""
+
     id: str
     title: str
     summary: str
     available: bool
     parameters: tuple[ParameterInfo, ...]
+    takes_references: bool = False
+    families: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

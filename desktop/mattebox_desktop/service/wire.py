@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
-from mattebox_proto.codecs.frames import Frame, decode_image
+from mattebox_proto.codecs.frames import decode_image
 from mattebox_proto.codecs.masks import encode_track
 from mattebox_proto.codecs.params import decode_params, encode_params
 from mattebox_proto.mattebox.v1 import edit_pb2, jobs_pb2, system_pb2
@@ -28,6 +28,7 @@ from mattebox_desktop.service.job_view import (
     ParameterInfo,
     TakeView,
 )
+from mattebox_desktop.service.pixels import eight_bit
 
 _MODES = {
     MaskMode.TIGHT: edit_pb2.MASK_MODE_TIGHT,
@@ -108,7 +109,7 @@ def with_event(view: JobView, event: jobs_pb2.JobEvent) -> JobView:
         case "progress":
             return with_progress(replace(view, state=JobState.RUNNING), event.progress)
         case "preview":
-            return replace(view, preview=_eight_bit(decode_image(event.preview)))
+            return replace(view, preview=eight_bit(decode_image(event.preview)))
         case "figure":
             told = event.figure
             return replace(view, curves=with_point(view.curves, told.name, told.step, told.value, told.of))
@@ -151,6 +152,8 @@ def method_infos(methods: Sequence[system_pb2.Method]) -> list[MethodInfo]:
             method.summary,
             method.available,
             tuple(_parameter(parameter) for parameter in method.parameters),
+            method.takes_references,
+            tuple(method.families),
         )
         for method in methods
     ]
@@ -171,12 +174,6 @@ def model_infos(models: Sequence[system_pb2.Model]) -> list[ModelInfo]:
 
 def captioner_info(listed: system_pb2.ListModelsResponse) -> CaptionerInfo:
     return CaptionerInfo(any(model.available for model in listed.captioners), listed.captioner_note)
-
-
-def _eight_bit(image: Frame) -> NDArray[np.uint8]:
-    """A preview as (H, W, 3) uint8."""
-    shown = image[..., :3]
-    return (shown >> 8).astype(np.uint8) if shown.dtype == np.uint16 else shown.astype(np.uint8, copy=False)
 
 
 def _parameter(parameter: system_pb2.MethodParameter) -> ParameterInfo:

@@ -12,13 +12,16 @@ from mattebox_proto.codecs.frames import Frame, encode_image
 from mattebox_proto.codecs.masks import encode_track
 from mattebox_proto.codecs.params import encode_params
 from mattebox_proto.editfile.shapes import at, box_mask, ellipse_mask
-from mattebox_proto.editfile.spec import EditFile, ReferenceSpec, RegionSpec
+from mattebox_proto.editfile.spec import EditFile, Fit, ReferenceSpec, RegionSpec
 from mattebox_proto.errors import InvalidEditFile
 from mattebox_proto.limits import MAX_MESSAGE_BYTES
 from mattebox_proto.mattebox.v1 import clips_pb2, edit_pb2, media_pb2
 
-_MOST_CONDITION_BYTES = MAX_MESSAGE_BYTES * 3 // 4
-"""The masks travel in the same message."""
+ReadReference = Callable[[Path, int, Fit | None], Frame]
+"""From a picture's path, its frame of the source and its fit: (H, W, 3) uint8."""
+
+MOST_PICTURE_BYTES = MAX_MESSAGE_BYTES * 3 // 4
+"""Of an edit's references and condition pictures together: the masks travel in the same message."""
 
 MODES: dict[str, edit_pb2.MaskMode.ValueType] = {
     "tight": edit_pb2.MASK_MODE_TIGHT,
@@ -35,19 +38,22 @@ def edit_message(
     folder: Path,
     read_mask: Callable[[Path], NDArray[np.uint8]],
     read_image: Callable[[Path], Frame],
+    read_reference: ReadReference,
     progress: Callable[[int, int], None] | None = None,
 ) -> edit_pb2.Edit:
     """folder: the edit file's own; paths in it are relative to that.
 
-    read_mask gives (H, W) uint8, read_image (H, W, 3) uint8. progress: called with (masks made, in all).
+    read_mask gives (H, W) uint8, read_image a condition picture (H, W, 3) uint8. progress: called with (masks
+    made, in all).
     Raises InvalidEditFile: a range outside the clip, a picture missing or of another size, an empty region,
-    more condition pictures than one message carries.
+    a reference outside the range, more pictures than one message carries.
     """
     start, stop = edit.range if edit.range is not None else (0, clip.frames)
     if stop > clip.frames:
         raise InvalidEditFile(
             f"range = [{start}, {stop}] goes beyond the clip: {edit.source} has {clip.frames} frames."
         )
+    _check_weight(edit, clip, start, stop)
     count = (stop - start) * len(edit.regions)
     done = 0
 
@@ -71,7 +77,9 @@ def edit_message(
         backbone=_backbone(edit.backbone, folder),
         seed=edit.seed,
         regions=regions,
-        references=[_reference(reference, clip, folder, read_image) for reference in edit.references],
+        references=[
+            _reference(reference, clip, start, stop, folder, read_reference) for reference in edit.references
+        ],
         params=encode_params(edit.params),
         inspect=edit.inspect,
         controls=[
@@ -155,18 +163,46 @@ def _read_mask(
 
 
 def _reference(
-    reference: ReferenceSpec, clip: clips_pb2.Clip, folder: Path, read_image: Callable[[Path], Frame]
+    reference: ReferenceSpec,
+    clip: clips_pb2.Clip,
+    start: int,
+    stop: int,
+    folder: Path,
+    read_reference: ReadReference,
 ) -> edit_pb2.Reference:
+    if not start <= reference.frame < stop:
+        raise InvalidEditFile(
+            f"The reference of frame {reference.frame} lies outside the range [{start}, {stop}]; "
+            "choose another range or another frame."
+        )
     path = folder / reference.image
     if not path.is_file():
         raise InvalidEditFile(f"The reference picture of frame {reference.frame} is missing: {path}.")
-    image = read_image(path)
+    image = read_reference(path, reference.frame, reference.fit)
     if image.shape[:2] != (clip.height, clip.width):
         raise InvalidEditFile(
             f"The reference picture {path} is {image.shape[1]}x{image.shape[0]}, "
-            f"the clip is {clip.width}x{clip.height}; references have the clip's size."
+            f"the clip is {clip.width}x{clip.height}; give one of the clip's size, or say how to make it so: "
+            'fit = "cover" scales and crops it, fit = "contain" keeps the source\'s frame around it.'
         )
     return edit_pb2.Reference(frame=reference.frame, image=encode_image(image), region=reference.region)
+
+
+def _check_weight(edit: EditFile, clip: clips_pb2.Clip, start: int, stop: int) -> None:
+    """Before any picture is read."""
+    conditions = 0 if edit.condition_pictures is None else stop - start
+    needed = (conditions + len(edit.references)) * clip.width * clip.height * 3
+    if needed <= MOST_PICTURE_BYTES:
+        return
+    limit = f"{needed >> 20} MiB, and an edit carries {MOST_PICTURE_BYTES >> 20}"
+    if conditions:
+        raise InvalidEditFile(
+            f"The condition pictures of {conditions} frames of {clip.width}x{clip.height} take {limit}; "
+            "choose a shorter range."
+        )
+    raise InvalidEditFile(
+        f"The {len(edit.references)} references of {clip.width}x{clip.height} take {limit}; take some out."
+    )
 
 
 def _condition_pictures(
@@ -181,12 +217,6 @@ def _condition_pictures(
     pattern = edit.condition_pictures
     if pattern is None:
         return []
-    needed = (stop - start) * clip.width * clip.height * 3
-    if needed > _MOST_CONDITION_BYTES:
-        raise InvalidEditFile(
-            f"The condition pictures of {stop - start} frames of {clip.width}x{clip.height} take "
-            f"{needed >> 20} MiB, and an edit carries {_MOST_CONDITION_BYTES >> 20}; choose a shorter range."
-        )
     pictures: list[media_pb2.Image] = []
     before: Path | None = None
     for frame in range(start, stop):

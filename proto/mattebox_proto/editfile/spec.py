@@ -15,6 +15,7 @@ FrameIndex = Annotated[int, Field(ge=0, strict=True)]
 Pixels = Annotated[int, Field(ge=0, le=16384, strict=True)]
 Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
 Method = Literal["st-modulator", "reatco", "videodirector", "mask-lora", "roi-aware", "custom"]
+Fit = Literal["cover", "contain"]
 Value = Annotated[bool, Field(strict=True)] | Annotated[int, Field(strict=True)] | Number | str
 
 
@@ -105,8 +106,17 @@ class ReferenceSpec(_Table):
     """An edited picture of one frame: how a region should look then."""
 
     frame: FrameIndex = Field(description="Frame of the source, from 0; inside the range.")
-    image: Text = Field(description="The edited picture, of the source's size.")
+    image: Text = Field(
+        description="The edited picture, of the source's size unless `fit` is given; where it is "
+        "transparent, the source's frame shows through."
+    )
     region: Text = Field(description="The name of the region that it shows.")
+    fit: Fit | None = Field(
+        default=None,
+        description="How a picture of another size gets the source's: `cover` scales it until it covers the "
+        "frame and crops what sticks out, `contain` scales it into the frame with the source around it. "
+        "Absent: it is refused.",
+    )
 
 
 class ControlSpec(_Table):

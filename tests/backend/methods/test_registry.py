@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from mattebox_backend.errors import InvalidEdit, ModelRefused, UnknownMethod
-from mattebox_backend.methods import describe_methods, find_method, known_methods
+from mattebox_backend.methods import describe_methods, find_method
 from mattebox_backend.methods.custom_parameters import CONTROLS
 
 
-def test_all_methods_are_known_by_name_and_those_of_this_version_are_available() -> None:
-    assert set(known_methods()) == {
+def test_all_methods_are_known_by_name_and_available() -> None:
+    assert {method.name for method in describe_methods() if method.available} == {
         "st-modulator",
         "reatco",
         "videodirector",
@@ -22,18 +22,14 @@ def test_all_methods_are_known_by_name_and_those_of_this_version_are_available()
         "roi-aware",
         "custom",
     }
-    assert [method.name for method in describe_methods() if method.available] == [
-        "st-modulator",
-        "reatco",
-        "videodirector",
-        "roi-aware",
-        "custom",
-    ]
 
 
-def test_a_method_of_a_later_version_is_refused_with_what_to_use() -> None:
-    with pytest.raises(UnknownMethod, match=r"'mask-lora' is not in this version yet; use st-modulator, "):
-        find_method("mask-lora")
+def test_a_method_says_what_it_works_from_and_on_what() -> None:
+    for method in describe_methods():
+        works_on_video = find_method(method.name).on_video_models
+        assert works_on_video == (method.name == "mask-lora") == method.takes_references
+        assert ("wan-image-to-video" in method.families) == works_on_video
+        assert ("stable-diffusion" in method.families) != works_on_video
 
 
 def test_an_unknown_method_is_refused_with_the_nearest_name() -> None:
@@ -43,7 +39,7 @@ def test_an_unknown_method_is_refused_with_the_nearest_name() -> None:
 
 def test_every_parameter_says_what_it_is_and_has_a_legal_default() -> None:
     for method in describe_methods():
-        assert bool(method.parameters) == method.available
+        assert method.parameters
         for parameter in method.parameters:
             assert parameter.description.endswith(".")
             assert find_method(method.name).parse({parameter.name: parameter.default})
@@ -104,6 +100,7 @@ PAGES = {
     "reatco": "method-reattention.md",
     "videodirector": "method-videodirector.md",
     "roi-aware": "method-region-aware.md",
+    "mask-lora": "method-mask-lora.md",
     "custom": "method-custom.md",
 }
 

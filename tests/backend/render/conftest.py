@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from mattebox_backend.backbones.controlnet import ControlNet
 from mattebox_backend.backbones.protocol import Backbone
+from mattebox_backend.backbones.video_protocol import VideoBackbone
 from mattebox_backend.device import Device
-from mattebox_backend.edit import Edit, Region
+from mattebox_backend.edit import Edit, Reference, Region
 from mattebox_backend.models.registry import ModelRegistry
 from mattebox_backend.render import RenderPaths, Report, Stage, render
 from mattebox_media import open_clip, write_clip
@@ -67,9 +68,12 @@ class Monitor:
 class Loaded:
     """A model registry that holds one loaded model."""
 
-    backbone: Backbone
+    backbone: Any
 
     def load(self, backbone_id: str, device: Device) -> Backbone:
+        return self.backbone
+
+    def load_video(self, backbone_id: str, device: Device) -> VideoBackbone:
         return self.backbone
 
     def load_controlnet(self, name: str, device: Device) -> ControlNet:
@@ -129,7 +133,7 @@ def studio_of(backbone: Backbone, tmp_path: Path) -> Callable[..., Studio]:
             references=(),
             params={"steps": 6, "window": 0.0, "exponent": 0.0, "sizes": 1},
         )
-        paths = RenderPaths(tmp_path / "inversions", tmp_path / "job")
+        paths = RenderPaths(tmp_path / "inversions", tmp_path / "job", tmp_path / "adapters")
         return Studio(backbone, paths, path, edit)
 
     return build
@@ -139,6 +143,25 @@ def studio_of(backbone: Backbone, tmp_path: Path) -> Callable[..., Studio]:
 def studio(studio_of: Callable[..., Studio]) -> Iterator[Studio]:
     """Three frames of 64×64."""
     return studio_of()
+
+
+@pytest.fixture
+def video_studio(wan: VideoBackbone, studio_of: Callable[..., Studio]) -> Studio:
+    """Nine frames of 64×64 on the tiny Wan, with an edited first frame, and steps enough to see them."""
+    studio = studio_of(frames=9)
+    source = studio.source
+    first = source[0].copy()
+    first[studio.edit.regions[0].masks[0] > 0] = (30, 200, 30)
+    studio.backbone = wan
+    studio.edit = replace(
+        studio.edit,
+        method="mask-lora",
+        backbone="tiny-wan",
+        regions=studio.edit.regions[:1],
+        references=(Reference(0, first, "left"),),
+        params={"motion_steps": 3, "appearance_steps": 2, "steps": 3, "rank": 2, "size": 64},
+    )
+    return studio
 
 
 @pytest.fixture

@@ -81,7 +81,24 @@ def reference(frame: int = 3, region: str = "man", size: tuple[int, int] = (6, 8
 
 def test_an_unknown_method_is_told_apart() -> None:
     with pytest.raises(UnknownMethod):
-        validate(replace(edit(), method="mask-lora"), INFO)
+        validate(replace(edit(), method="mask-aware"), INFO)
+
+
+def test_references_are_for_the_method_that_works_from_them() -> None:
+    carried = replace(edit(), method="mask-lora", params={})
+    first = reference(carried.start)
+    validate(replace(carried, references=(first, reference(carried.stop - 1))), INFO)
+    for references, words in (
+        ((), f"of frame {carried.start}, the first of the range"),
+        ((reference(carried.start + 1),), f"none at frame {carried.start}, the first of the range"),
+        ((first, reference(carried.stop)), "lies outside the range"),
+        ((first, reference(size=(6, 9))), "is 9×6 and the clip is 8×6"),
+        ((reference(carried.start, "woman"),), "is no region of the edit"),
+    ):
+        with pytest.raises(InvalidEdit, match=words):
+            validate(replace(carried, references=references), INFO)
+    with pytest.raises(InvalidEdit, match="set method to mask-lora"):
+        validate(replace(edit(), references=(first,)), INFO)
 
 
 def test_a_region_that_is_there_in_one_frame_only_is_legal() -> None:

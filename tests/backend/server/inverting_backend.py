@@ -70,7 +70,14 @@ class InvertingEngine:
         self.released += 1
 
     def render(
-        self, edit: Edit, *, inversions: Path, checkpoint: Path, monitor: Monitor, write: Write
+        self,
+        edit: Edit,
+        *,
+        inversions: Path,
+        adapters: Path,
+        checkpoint: Path,
+        monitor: Monitor,
+        write: Write,
     ) -> Mapping[str, Any]:
         steps = int(edit.params.get("steps", 8))
         with open_clip(edit.clip) as reader:

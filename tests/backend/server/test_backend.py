@@ -106,7 +106,14 @@ def test_a_take_holds_an_edit_file_that_renders_it_again(
     def read(path: Path) -> NDArray[np.uint8]:
         return np.asarray(Image.open(path))
 
-    again = edit_message(load(folder / "edit.toml"), clip, folder=folder, read_mask=read, read_image=read)
+    again = edit_message(
+        load(folder / "edit.toml"),
+        clip,
+        folder=folder,
+        read_mask=read,
+        read_image=read,
+        read_reference=lambda path, frame, fit: read(path),
+    )
     assert again.regions[0].masks == edit.regions[0].masks
     assert again.params == edit.params
     assert finished(client, client.submit(again).id).state == jobs_pb2.JOB_STATE_DONE
@@ -337,7 +344,9 @@ def test_the_backend_says_what_it_is(client: Client, backend: Backend) -> None:
     methods = {method.id: method for method in client.methods()}
     assert methods["st-modulator"].available
     assert methods["st-modulator"].parameters
-    assert not methods["mask-lora"].available
+    assert not methods["st-modulator"].takes_references
+    assert methods["mask-lora"].takes_references
+    assert list(methods["mask-lora"].families) == ["wan-image-to-video", "hunyuan-video-image-to-video"]
 
 
 def test_a_model_tells_the_parameters_it_does_best_with(
@@ -381,7 +390,7 @@ def test_a_clip_that_changed_is_not_edited(
     [
         ({"start": 3, "stop": 3}, "no frame"),
         ({"stop": 7}, "beyond the clip, which has 6 frames"),
-        ({"method": "mask-lora"}, "not in this version yet"),
+        ({"method": "mask-lore"}, "not in this version yet"),
     ],
 )
 def test_a_bad_edit_is_refused_before_it_is_queued(
@@ -496,6 +505,7 @@ def test_clearing_the_cache_keeps_what_a_running_job_needs(
     usage = client.clear_cache()
     assert {kind.name: kind.entries for kind in usage.kinds} == {
         "inversions": 1,
+        "adapters": 0,
         "uploads": 1,
         "checkpoints": 1,
     }

@@ -232,7 +232,7 @@ def add_sound(silent: Path, loud: Path) -> None:
         "parameter out of bounds",
         "unknown backbone",
         "prompt too long",
-        "method not built",
+        "no reference",
     ],
 )
 def test_what_only_the_backend_can_know_ends_in_its_sentence(

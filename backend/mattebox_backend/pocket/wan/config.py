@@ -82,7 +82,8 @@ class TrainingConfig(Section):
 
     steps: int = Field(default=8000, gt=0)
     batch: int = Field(default=4, gt=0)
-    learning_rate: float = Field(default=1e-3, gt=0)
+    optimizer: Literal["adamw", "muon"] = "muon"
+    learning_rate: float = Field(default=1.5e-3, gt=0)
     warmup: int = Field(default=100, ge=0)
     ema: float = Field(default=0.999, ge=0, lt=1)
     empty_prompt_share: float = Field(default=0.1, ge=0, le=1)

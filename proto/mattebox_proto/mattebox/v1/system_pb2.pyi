@@ -435,13 +435,21 @@ class Method(_message.Message):
     SUMMARY_FIELD_NUMBER: _builtins.int
     AVAILABLE_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
+    TAKES_REFERENCES_FIELD_NUMBER: _builtins.int
+    FAMILIES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     title: _builtins.str
     summary: _builtins.str
     available: _builtins.bool
     """in this version"""
+    takes_references: _builtins.bool
+    """an edit for it may have references"""
     @_builtins.property
     def parameters(self) -> _containers.RepeatedCompositeFieldContainer[Global___MethodParameter]: ...
+    @_builtins.property
+    def families(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """of models that it runs on (Model.family); empty: not restricted"""
+
     def __init__(
         self,
         *,
@@ -450,10 +458,12 @@ class Method(_message.Message):
         summary: _builtins.str = ...,
         available: _builtins.bool = ...,
         parameters: _abc.Iterable[Global___MethodParameter] | None = ...,
+        takes_references: _builtins.bool = ...,
+        families: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "id", b"id", "parameters", b"parameters", "summary", b"summary", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "families", b"families", "id", b"id", "parameters", b"parameters", "summary", b"summary", "takes_references", b"takes_references", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,124 @@
+"""What an adapter learns from: the motion of the source, and how edited pictures look (mask-aware LoRA,
+eq. 2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mattebox_backend.backbones.video_protocol import Prompt, VideoBackbone
+from mattebox_backend.lora.told import Told, known_pixels
+
+GREY = 128
+"""What stands where nothing is known; 0 between −1 and 1."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Footage:
+    """A stretch of the clip at working size. frames: (F, H, W, 3) uint8, F of k·stride + 1. edited: (F, H, W)
+    bool, what the regions cover.
+    """
+
+    frames: NDArray[np.uint8]
+    edited: NDArray[np.bool_]
+
+    def part(self, span: range) -> Footage:
+        """Some of its frames."""
+        frames = slice(span.start, span.stop)
+        return Footage(self.frames[frames], self.edited[frames])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """One thing to learn: target latents (T, C, h, w), the condition (T, K, h, w) to make them from, and the
+    prompt.
+    """
+
+    target: torch.Tensor
+    condition: torch.Tensor
+    prompt: Prompt
+
+
+def motion_samples(
+    backbone: VideoBackbone,
+    footage: Footage,
+    told: Told,
+    prompt: str,
+    windows: tuple[range, ...],
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> list[Sample]:
+    """Stage 1: the source itself, of which the regions are hidden but in the first frame (section 3.3.1).
+
+    windows: stretches that are learnt apart (appendix C.1), each with its own first frame.
+    """
+    samples = []
+    for place, window in enumerate(windows):
+        progress(place, len(windows))
+        part = footage.part(window)
+        known = known_pixels(told, part.edited)
+        samples.append(
+            Sample(
+                backbone.encode(part.frames),
+                backbone.condition(part.frames, known),
+                backbone.prompt(prompt, hidden(part.frames[0], known[0])),
+            )
+        )
+    return samples
+
+
+def appearance_samples(
+    backbone: VideoBackbone,
+    footage: Footage,
+    pictures: Mapping[int, NDArray[np.uint8]],
+    told: Told,
+    prompt: str,
+) -> list[Sample]:
+    """Stage 2: every edited picture by itself, a clip of one frame, made from the source's frame with the
+    regions hidden (section 3.3.2).
+
+    pictures: (H, W, 3) by frame; outside the regions they are the source's. Told `FIRST`, the model is given
+    the picture that it is to make, as the default mask of image-to-video has it (appendix B.3).
+    """
+    samples = []
+    for frame, picture in sorted(pictures.items()):
+        if told is Told.FIRST:
+            given, known = picture, np.ones_like(footage.edited[frame])
+        else:
+            given = footage.frames[frame]
+            known = known_pixels(Told.BACKGROUND, footage.edited[frame : frame + 1])[0]
+        samples.append(
+            Sample(
+                backbone.encode(picture[None]),
+                backbone.condition(given[None], known[None]),
+                backbone.prompt(prompt, hidden(given, known)),
+            )
+        )
+    return samples
+
+
+def hidden(picture: NDArray[np.uint8], known: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """A picture (H, W, 3) with grey where it is not known (H, W): what the model sees of it must not tell
+    what it is to learn.
+    """
+    return np.where(known[..., None], picture, np.uint8(GREY))
+
+
+def training_windows(frames: int, size: int) -> tuple[range, ...]:
+    """The stretches of `size` frames, half of them shared by neighbours, that cover a clip; 0: the whole.
+
+    frames and size: k·stride + 1.
+    """
+    if size == 0 or size >= frames:
+        return (range(frames),)
+    return tuple(range(start, start + size) for start in _starts(frames, size, max(1, (size - 1) // 2)))
+
+
+def _starts(frames: int, size: int, stride: int) -> Iterator[int]:
+    last = frames - size
+    yield from range(0, last, stride)
+    yield last

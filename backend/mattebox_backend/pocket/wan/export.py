@@ -1,0 +1,76 @@
+"""Writes a trained pocket-wan-i2v as a folder in diffusers' layout, loaded by the code that loads Wan 2.1."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanImageToVideoPipeline
+from transformers import CLIPVisionModel
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+from mattebox_backend.errors import UnknownModel
+from mattebox_backend.models.registry import ModelRegistry
+from mattebox_backend.pocket.config import method_defaults
+from mattebox_backend.pocket.errors import PocketError
+from mattebox_backend.pocket.export import replaced_folder
+from mattebox_backend.pocket.wan.clips import Sight
+from mattebox_backend.pocket.wan.config import PocketWanConfig
+from mattebox_backend.pocket.wan.text import build_tokenizer
+from mattebox_backend.pocket.wan.training import TextToVideo
+
+
+def load_sight(scorer: str) -> Sight:
+    """The picture half of a scorer of this name. Raises :class:`PocketError` where there is none."""
+    try:
+        place = ModelRegistry().resolve_scorer(scorer)
+    except UnknownModel as error:
+        raise PocketError(str(error)) from error
+    encoder = CLIPVisionModel.from_pretrained(place, dtype=torch.float32, local_files_only=True)
+    processor = CLIPImageProcessorPil.from_pretrained(place, local_files_only=True)
+    return Sight(encoder.eval().requires_grad_(False), processor)
+
+
+def export_wan(
+    folder: Path,
+    config: PocketWanConfig,
+    vae: AutoencoderKLWan,
+    sight: Sight,
+    models: TextToVideo,
+    notes: Mapping[str, str],
+) -> None:
+    """Write ``folder`` with ``model_index.json``, one subfolder per component in float16, a ``mattebox.json``
+    that says the length and size the model was made for, and the files of ``notes`` (name to text).
+
+    The folder appears whole or not at all; one that stood there before is replaced.
+    """
+    pipeline = WanImageToVideoPipeline(
+        tokenizer=build_tokenizer(),
+        text_encoder=_halved(models.text_encoder),
+        vae=_halved(vae),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=config.training.shift),
+        image_processor=sight.processor,
+        image_encoder=_halved(sight.encoder),
+        transformer=_halved(models.transformer),
+    )
+    about = {
+        **json.loads(method_defaults("pocket-wan-i2v")),
+        "frames": config.frames,
+        "side": config.size,
+    }
+    with replaced_folder(folder) as fresh:
+        pipeline.save_pretrained(fresh, safe_serialization=True)
+        (fresh / "mattebox.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        for name, text in notes.items():
+            (fresh / name).write_text(text, encoding="utf-8")
+
+
+def _halved(module: torch.nn.Module) -> torch.nn.Module:
+    """A copy in float16, laid out as any reader expects."""
+    copied = copy.deepcopy(module).to(torch.float16)
+    for parameter in copied.parameters():
+        parameter.data = parameter.data.contiguous()
+    return copied
