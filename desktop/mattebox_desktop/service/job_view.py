@@ -110,6 +110,14 @@ class ModelInfo:
     shipped: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class CaptionerInfo:
+    """note: where there is none that can be used, why, and how to get one."""
+
+    available: bool
+    note: str
+
+
 class ConnectionState(Enum):
     """Where the desktop stands with its backend."""
 

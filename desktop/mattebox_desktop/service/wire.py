@@ -20,6 +20,7 @@ from mattebox_desktop.model.edit_request import EditRequest, RegionRequest
 from mattebox_desktop.model.project import Value
 from mattebox_desktop.model.region import MaskMode
 from mattebox_desktop.service.job_view import (
+    CaptionerInfo,
     JobState,
     JobView,
     MethodInfo,
@@ -174,6 +175,10 @@ def model_infos(models: Sequence[system_pb2.Model]) -> list[ModelInfo]:
         )
         for model in models
     ]
+
+
+def captioner_info(listed: system_pb2.ListModelsResponse) -> CaptionerInfo:
+    return CaptionerInfo(any(model.available for model in listed.captioners), listed.captioner_note)
 
 
 def _parameter(parameter: system_pb2.MethodParameter) -> ParameterInfo:

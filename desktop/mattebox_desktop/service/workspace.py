@@ -19,6 +19,7 @@ from mattebox_desktop.model.reference import Reference
 from mattebox_desktop.model.region import Region
 from mattebox_desktop.model.session import Compare, Session
 from mattebox_desktop.service.backend import BackendConnection
+from mattebox_desktop.service.captions import CaptionOrder, Captions
 from mattebox_desktop.service.documents import Documents
 from mattebox_desktop.service.export import ExportRequest
 from mattebox_desktop.service.exports import EXPORT_KEY, Exports
@@ -56,6 +57,7 @@ class Workspace(QObject):
         self.screen = Screen(self)
         self.exports = Exports(self)
         self.references = References(self)
+        self.captions = Captions(self.backend, self)
         self.orders = Orders(self.documents, self.backend, self.renders, self._say, self.go_to, self)
         self._bindings = Bindings()
         self._connect()
@@ -128,6 +130,35 @@ class Workspace(QObject):
         )
         self.exports.start(request)
 
+    def describe_source(self) -> None:
+        """Fills “was” with what the source shows at the in point; asked again, stops."""
+        self._describe(commands.describe_source_prompt)
+
+    def describe_prompt(self) -> None:
+        """Fills the prompt with what the source shows at the in point, as words to change; asked again,
+        stops.
+        """
+        self._describe(commands.describe_prompt)
+
+    def _describe(self, fill: Callable[[Project, str], None]) -> None:
+        """fill: the command that takes the words; it also tells what is being described."""
+        if self.captions.purpose is fill:
+            self.captions.cancel()
+            return
+        project = self.project
+        clip = commands.require_clip(project)
+        self.settled.emit("caption")
+        self.captions.describe(
+            CaptionOrder(
+                fill,
+                clip.path,
+                project.in_point,
+                project.backbone,
+                done=lambda text: project.changes.when_idle(lambda: fill(project, text)),
+                failed=lambda why: self._say("The frame could not be described", str(why), topic="caption"),
+            )
+        )
+
     def cancel(self, key: str) -> None:
         """Cancels a row of the queue: a render or the export."""
         if key == EXPORT_KEY:
@@ -155,6 +186,7 @@ class Workspace(QObject):
         """Ends every thread. The backend goes on for whoever else uses it."""
         self.playback.stop()
         self.renders.stop()
+        self.captions.close()
         self.backend.close()
         self.renders.close()
         self.exports.close()
@@ -183,6 +215,7 @@ class Workspace(QObject):
 
     def _project_replaced(self, project: Project) -> None:
         self.playback.stop()
+        self.captions.cancel()
         self.screen.clear()
         self.references.set_project(project)
         self.orders.forget_what_waits()
@@ -199,7 +232,7 @@ class Workspace(QObject):
         self._bindings.add(Project.clip.changed(project).connect(lambda _: self.orders.adopt()))
         for prop in (Project.in_point, Project.out_point):
             self._bindings.add(prop.changed(project).connect(lambda _: self._range_changed()))
-        for topic in ("clip", "render", "command", "export", "take", "edit", "reference"):
+        for topic in ("clip", "render", "command", "export", "take", "edit", "reference", "caption"):
             self.settled.emit(topic)
         self._use_take(project.take_in_use)
         self.orders.adopt()

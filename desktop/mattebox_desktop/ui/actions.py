@@ -68,6 +68,8 @@ class Actions(QObject):
         self.render = make("Render in–out", "sparkle", "Ctrl+Return", "Ctrl+Enter")
         self.render_without = make("Render without references")
         self.cancel = make("Cancel renders", "stop", "Ctrl+.")
+        self.describe_source = make("Describe the source in “Was”", "chat-centered-text", "Ctrl+D")
+        self.describe_prompt = make("Describe the source in “Prompt”", "chat-centered-text", "Ctrl+Shift+D")
         # View
         self.fit = make("Fit", "corners-out", "F")
         self.actual_size = make("Actual size", "", "Ctrl+0")
@@ -123,6 +125,12 @@ class Actions(QObject):
         action = self._make(words, icon_name, *shortcuts)
         action.setCheckable(True)
         return action
+
+    def show_icon(self, action: QAction, name: str) -> None:
+        """Gives an action another icon."""
+        if action.property("icon_name") != name:
+            action.setProperty("icon_name", name)
+            action.setIcon(icon(name))
 
     def repaint_icons(self) -> None:
         """Makes the icons again, in the colours of the palette that is now in use."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -98,6 +99,8 @@ class WindowCommands:
             ),
             a.render: workspace.render,
             a.cancel: self.cancel_renders,
+            a.describe_source: lambda: self._do(workspace.describe_source),
+            a.describe_prompt: lambda: self._do(workspace.describe_prompt),
             a.fit: window.viewer.fit,
             a.actual_size: window.viewer.actual_size,
             a.zoom_in: lambda: window.viewer.zoom(1.25),
@@ -116,6 +119,7 @@ class WindowCommands:
         }
         for action, act in triggers.items():
             action.triggered.connect(lambda _=False, act=act: act())  # type: ignore[attr-defined]
+        workspace.captions.changed.connect(self.show_captions)
 
     def enable(self) -> None:
         """Greys what makes no sense now, and names what undo would undo."""
@@ -143,6 +147,22 @@ class WindowCommands:
         references_shown = self._workspace.session.references_shown and len(project.references) > 0
         for action in (a.before, a.wipe):
             action.setEnabled(references_shown or project.take(project.take_in_use) is not None)
+        self.show_captions()
+
+    def show_captions(self) -> None:
+        """Offers to describe the frame at the in point, to stop that, or says why it cannot be done."""
+        a, captions = self._window.actions_, self._workspace.captions
+        for action, purpose, field in (
+            (a.describe_source, commands.describe_source_prompt, "Was"),
+            (a.describe_prompt, commands.describe_prompt, "Prompt"),
+        ):
+            busy = captions.purpose is purpose
+            why = "" if self._project.clip is not None else "There is no clip yet."
+            why = captions.why_not or why
+            action.setEnabled(busy or not why)
+            action.setText("Stop describing" if busy else f"Describe the source in “{field}”")
+            action.setToolTip(described_words(action.text(), action.shortcut().toString(), why))
+            a.show_icon(action, "stop" if busy else "chat-centered-text")
 
     # -- documents -------------------------------------------------------------------------------------------
 
@@ -349,3 +369,8 @@ class WindowCommands:
     def _compare(self, mode: Compare) -> None:
         session = self._workspace.session
         session.compare = Compare.OFF if session.compare is mode else mode
+
+
+def described_words(words: str, key: str, why: str) -> str:
+    """A tooltip of lines that fit a screen. why: the action cannot be done, and what would help."""
+    return "\n".join([f"{words} ({key})", *textwrap.wrap(why, 70, break_on_hyphens=False)])

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
-from PySide6.QtCore import QSignalBlocker, Qt, Signal
+from PySide6.QtCore import QSignalBlocker, QSize, Qt, Signal
 from PySide6.QtGui import QStandardItemModel
 from PySide6.QtWidgets import (
     QButtonGroup,
@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
     QPushButton,
     QRadioButton,
     QScrollArea,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -31,6 +32,7 @@ from mattebox_desktop.model.observed import Observed, bind
 from mattebox_desktop.model.project import Project
 from mattebox_desktop.service.job_view import MethodInfo, ModelInfo, ParameterInfo
 from mattebox_desktop.service.workspace import Workspace
+from mattebox_desktop.ui.caption_state import CaptionState
 from mattebox_desktop.ui.number_field import ScrubLabel, whole_number
 from mattebox_desktop.ui.parameters import ParameterForm
 from mattebox_desktop.ui.parts import PANEL_MARGIN, quiet, rule, tool_button
@@ -66,6 +68,7 @@ class EditPanel(QWidget):
         self._models: list[ModelInfo] = []
         self.prompt = _Words("Optional: the whole picture as it should be", self)
         self.source_prompt = _Words("Optional: the whole picture as it is", self)
+        self.describe_prompt, self.describe_source = QToolButton(self), QToolButton(self)
         self.method = QComboBox(self)
         self.why = QPushButton("why?", self)
         self.why.setProperty("link", True)
@@ -184,10 +187,16 @@ class EditPanel(QWidget):
         labels = [QLabel("Prompt", self), QLabel("Was", self), QLabel("Method", self), QLabel("Model", self)]
         for label in labels[:2]:
             label.setContentsMargins(0, 6, 0, 0)
-        form.addWidget(labels[0], 0, 0, top)
-        form.addWidget(self.prompt, 0, 1)
-        form.addWidget(labels[1], 1, 0, top)
-        form.addWidget(self.source_prompt, 1, 1)
+        captions = self.workspace.captions
+        described = (
+            (self.prompt, self.describe_prompt, commands.describe_prompt),
+            (self.source_prompt, self.describe_source, commands.describe_source_prompt),
+        )
+        for place, (field, button, purpose) in enumerate(described):
+            button.setFixedSize(28, 28)
+            button.setIconSize(QSize(16, 16))
+            form.addLayout(_stacked(labels[place], button), place, 0, top)
+            form.addLayout(_stacked(field, CaptionState(captions, purpose, self)), place, 1)
         form.addWidget(labels[2], 2, 0)
         form.addLayout(method_row, 2, 1)
         form.addWidget(self.why_words, 3, 1)
@@ -334,6 +343,14 @@ class EditPanel(QWidget):
     def _unfold(self, on: bool) -> None:
         self.more.setText("▾ Parameters" if on else "▸ Parameters")
         self.parameters.setVisible(on)
+
+
+def _stacked(*widgets: QWidget) -> QVBoxLayout:
+    column = QVBoxLayout()
+    column.setSpacing(4)
+    for widget in widgets:
+        column.addWidget(widget)
+    return column
 
 
 class _Words(QPlainTextEdit):

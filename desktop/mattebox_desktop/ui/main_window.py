@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PySide6.QtCore import QByteArray, QSize, Qt, QTimer
+from PySide6.QtCore import QByteArray, QEvent, QSize, Qt, QTimer
 from PySide6.QtGui import (
     QCloseEvent,
     QDragEnterEvent,
@@ -175,6 +175,8 @@ class MainWindow(QMainWindow):
         self.empty.open_asked.connect(self.commands.open)
         self.empty.sample_asked.connect(self.commands.open_sample)
         self.edit.render_asked.connect(self.actions_.render.trigger)
+        self.edit.describe_prompt.setDefaultAction(self.actions_.describe_prompt)
+        self.edit.describe_source.setDefaultAction(self.actions_.describe_source)
         self.takes.export_asked.connect(self.commands.export)
         self.tabs.currentChanged.connect(lambda _: self._mark_takes(False))
         self.viewer.addAction(self.actions_.masks)
@@ -260,6 +262,11 @@ class MainWindow(QMainWindow):
             QTimer.singleShot(0, self, lambda: self.commands.open_path(paths[0]))
         else:
             QTimer.singleShot(0, self, lambda: self.reference_commands.drop(paths, frame))
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() is QEvent.Type.ActivationChange and self.isActiveWindow():
+            self.workspace.captions.look()  # a captioner may have been fetched in a terminal meanwhile
 
     def closeEvent(self, event: QCloseEvent) -> None:
         if not self.commands.may_close():

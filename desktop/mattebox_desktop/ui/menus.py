@@ -83,7 +83,7 @@ def build_menus(window: MainWindow) -> None:
             None,
             a.choose_editor,
         ],
-        "Re&nder": [a.render, a.render_without, None, a.cancel],
+        "Re&nder": [a.render, a.render_without, None, a.cancel, None, a.describe_source, a.describe_prompt],
         "&View": [
             a.fit,
             a.actual_size,

@@ -344,16 +344,26 @@ class ListModelsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MODELS_FIELD_NUMBER: _builtins.int
+    CAPTIONERS_FIELD_NUMBER: _builtins.int
+    CAPTIONER_NOTE_FIELD_NUMBER: _builtins.int
+    captioner_note: _builtins.str
+    """where none of them is available: why, and how to get one"""
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___Model]: ...
+    @_builtins.property
+    def captioners(self) -> _containers.RepeatedCompositeFieldContainer[Global___Model]:
+        """family "florence-2": for Captions, not for an Edit"""
+
     def __init__(
         self,
         *,
         models: _abc.Iterable[Global___Model] | None = ...,
+        captioners: _abc.Iterable[Global___Model] | None = ...,
+        captioner_note: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["models", b"models"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["captioner_note", b"captioner_note", "captioners", b"captioners", "models", b"models"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
