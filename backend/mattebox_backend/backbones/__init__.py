@@ -66,7 +66,11 @@ def load_video_backbone(
         from mattebox_backend.backbones.wan import Wan
 
         return Wan.load(folder, device)
+    if pipeline in ("HunyuanVideoImageToVideoPipeline", "HunyuanVideoPipeline"):
+        from mattebox_backend.backbones.hunyuan_video import HunyuanVideo
+
+        return HunyuanVideo.load(folder, device)
     raise ModelRefused(
         f"The model {folder.name} is a {pipeline}, and this method runs on image-to-video models; use "
-        "pocket-wan-i2v, or another one of Wan 2.1's make."
+        "pocket-wan-i2v, or another one of Wan 2.1's or HunyuanVideo's make."
     )

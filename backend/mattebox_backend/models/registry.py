@@ -33,6 +33,7 @@ _LOADABLE = {
     "RegionDiffusionPipeline": ("unet", "region"),
     "AnimateDiffPipeline": ("unet", "motion_adapter", "vae", "text_encoder"),
     "WanImageToVideoPipeline": ("transformer", "vae", "text_encoder", "image_encoder"),
+    "HunyuanVideoImageToVideoPipeline": ("transformer", "vae", "text_encoder", "text_encoder_2"),
 }
 """The pipelines that can be loaded, with the components that have weights."""
 _FAMILIES = {
@@ -40,6 +41,7 @@ _FAMILIES = {
     "StableDiffusionInpaintPipeline": "stable-diffusion-inpaint",
     "AnimateDiffPipeline": "animatediff",
     "WanImageToVideoPipeline": "wan-image-to-video",
+    "HunyuanVideoImageToVideoPipeline": "hunyuan-video-image-to-video",
     "RegionDiffusionPipeline": "region-diffusion",
 }
 
