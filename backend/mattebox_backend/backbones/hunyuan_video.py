@@ -36,7 +36,6 @@ from mattebox_backend.backbones.video_parts import (
     frozen,
     lent,
     pixels,
-    placed,
     released,
     to_frames,
     velocity,
@@ -103,7 +102,7 @@ class HunyuanVideo:
             device,
             folder.defaults(),
             flow_schedule(folder),
-            placed(network, device),
+            frozen(network),  # a block swap brings it to the device: it may not fit there whole
             frozen(vae),
             _encoders(folder, device),
             whole(about.get("frames"), 129),

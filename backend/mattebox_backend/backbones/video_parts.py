@@ -17,11 +17,8 @@ from mattebox_backend.backbones.folder import ModelFolder
 from mattebox_backend.backbones.protocol import WorkingSize
 from mattebox_backend.backbones.stable_diffusion import refusing
 from mattebox_backend.backbones.video_protocol import TOKENS_TOGETHER, Prompt
-from mattebox_backend.device import Device, free_memory_mb
+from mattebox_backend.device import Device
 from mattebox_backend.diffusion.flow import FlowSchedule
-
-_ROOM = 0.8
-"""Of the memory that is free, what a network may take and lie on the device for good."""
 
 
 def pixels(frames: NDArray[np.uint8]) -> torch.Tensor:
@@ -38,19 +35,6 @@ def to_frames(decoded: torch.Tensor) -> NDArray[np.float32]:
 def frozen(module: Any) -> Any:
     """Ready to run and not to be trained."""
     return module.requires_grad_(False).eval()
-
-
-def placed(network: Any, device: Device) -> Any:
-    """A network on its device, frozen; one that would fill it stays in the machine's memory, and runs within
-    a `BlockSwap` alone.
-    """
-    size = sum(parameter.nbytes for parameter in network.parameters())
-    return frozen(network).to(device.torch) if has_room(size, device) else frozen(network)
-
-
-def has_room(size: int, device: Device) -> bool:
-    """Whether a network of so many bytes may lie on a device for good."""
-    return device.kind == "cpu" or size <= _ROOM * free_memory_mb(device) * (1 << 20)
 
 
 @contextmanager

@@ -27,7 +27,6 @@ from mattebox_backend.backbones.video_parts import (
     frozen,
     lent,
     pixels,
-    placed,
     released,
     to_frames,
     velocity,
@@ -91,7 +90,7 @@ class Wan:
             device,
             folder.defaults(),
             flow_schedule(folder),
-            placed(network, device),
+            frozen(network),  # a block swap brings it to the device: it may not fit there whole
             channels_last(frozen(vae), device),
             frozen(text_encoder),
             tokenizer,
