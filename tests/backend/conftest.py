@@ -7,6 +7,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from mattebox_backend.backbones.hunyuan_video import HunyuanVideo
     from mattebox_backend.backbones.protocol import Backbone
     from mattebox_backend.backbones.wan import Wan
     from mattebox_backend.metrics.scorer import Scorer
@@ -257,11 +259,18 @@ def _loaded_wan(tiny_wan: Path) -> Wan:
 @pytest.fixture
 def wan(_loaded_wan: Wan) -> Iterator[Wan]:
     """The tiny Wan, loaded; every test has to leave its network without hooks and adapters, and frozen."""
-    names = [name for name, _ in _loaded_wan.network.named_modules()]
-    yield _loaded_wan
-    assert [name for name, _ in _loaded_wan.network.named_modules()] == names
-    assert not any(module._forward_pre_hooks for module in _loaded_wan.network.modules())
-    assert not any(parameter.requires_grad for parameter in _loaded_wan.network.parameters())
+    with left_alone(_loaded_wan.network):
+        yield _loaded_wan
+
+
+@contextmanager
+def left_alone(network: Any) -> Iterator[None]:
+    """After the block a network has to have no hooks and adapters, and to be frozen."""
+    names = [name for name, _ in network.named_modules()]
+    yield
+    assert [name for name, _ in network.named_modules()] == names
+    assert not any(module._forward_pre_hooks for module in network.modules())
+    assert not any(parameter.requires_grad for parameter in network.parameters())
 
 
 def build_llama_tokenizer(template: str) -> Any:
@@ -350,6 +359,22 @@ def build_tiny_hunyuan(folder: Path) -> Path:
 def tiny_hunyuan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a HunyuanVideo model with random weights; see `build_tiny_hunyuan`."""
     return build_tiny_hunyuan(tmp_path_factory.mktemp("video-models") / "tiny-hunyuan")
+
+
+@pytest.fixture(scope="session")
+def _loaded_hunyuan(tiny_hunyuan: Path) -> HunyuanVideo:
+    from mattebox_backend.backbones.folder import ModelFolder
+    from mattebox_backend.backbones.hunyuan_video import HunyuanVideo
+    from mattebox_backend.device import Device
+
+    return HunyuanVideo.load(ModelFolder.open(tiny_hunyuan), Device("cpu", 0, "float32"))
+
+
+@pytest.fixture
+def hunyuan(_loaded_hunyuan: HunyuanVideo) -> Iterator[HunyuanVideo]:
+    """The tiny HunyuanVideo, loaded, under the same condition as `wan`."""
+    with left_alone(_loaded_hunyuan.network):
+        yield _loaded_hunyuan
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,11 @@ _TRANSFORMERS = {
 
 ParameterValue = bool | int | float | str
 
+_OF_FAMILY: dict[str, dict[str, dict[str, ParameterValue]]] = {
+    "HunyuanVideoImageToVideoPipeline": {"mask-lora": {"guidance": 1.0, "shift": 7.0}},
+}
+"""What a family does best with, as its authors run it: HunyuanVideo-I2V unguided, at its own shift."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
@@ -122,13 +127,14 @@ class ModelFolder:
         return _read_json(self.place(component) / file, self.name)
 
     def defaults(self) -> dict[str, dict[str, ParameterValue]]:
-        """The parameters per method that this model does best with: its `mattebox.json`, and for methods that
-        are not there its base's; empty without one.
+        """The parameters per method that this model does best with: its `mattebox.json`, for methods that are
+        not there its base's, and else its family's.
         """
         methods = self._about().get("methods")
         if not _are_defaults(methods):
             raise self._no_about()
-        return {**(self.base.defaults() if self.base is not None else {}), **methods}
+        others = self.base.defaults() if self.base is not None else _OF_FAMILY.get(self.pipeline(), {})
+        return {**others, **methods}
 
     def _about(self) -> dict[str, object]:
         file = self.path / _ABOUT

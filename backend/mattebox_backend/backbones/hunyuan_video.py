@@ -2,7 +2,10 @@
 autoencoder, Llava for text and picture, and CLIP's text half (HunyuanVideo, arXiv 2412.03603;
 HunyuanVideo-I2V-33ch; mask-aware LoRA, appendix E).
 
-The later variant, which puts the first frame in the place of its tokens, is told no mask and is refused.
+Like Wan it is told latents of what is known and a mask of where that is. Three things differ: the mask is one
+channel, after the latents, and not packed; the latents are 0 where it is, not those of grey; and the text
+runs through the blocks with the clip, at their own length. The later variant, which puts the first frame in
+the place of its tokens, is told no mask and is refused.
 """
 
 from __future__ import annotations
@@ -61,7 +64,7 @@ TEXT_LENGTH = 256
 _PICTURE_EVERY = 2
 """Of the picture's tokens, every second one; the library's default for this variant."""
 _GUIDANCE = 6.0
-"""The guidance that a model which was distilled from a guided one is told: the authors' own default."""
+"""What a model that has learnt guidance as an input (`guidance_embeds`) is told: the authors' own default."""
 _ATTENTION = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
 
 

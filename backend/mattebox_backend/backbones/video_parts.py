@@ -88,7 +88,7 @@ def velocity(
         inputs[name] = torch.full((count,), value, dtype=number_format, device=place)
     predicted = network(
         hidden_states=given.to(number_format),
-        timestep=torch.full((count,), timestep, device=place),
+        timestep=torch.full((count,), float(timestep), device=place),
         return_dict=False,
         **inputs,
     )[0]

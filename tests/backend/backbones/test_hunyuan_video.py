@@ -27,11 +27,6 @@ CPU = Device("cpu", 0, "float32")
 FRAMES, HEIGHT, WIDTH = 9, 32, 48
 
 
-@pytest.fixture(scope="module")
-def model(tiny_hunyuan: Path) -> HunyuanVideo:
-    return HunyuanVideo.load(ModelFolder.open(tiny_hunyuan), CPU)
-
-
 @pytest.fixture
 def frames() -> NDArray[np.uint8]:
     """(9, 32, 48, 3)."""
@@ -60,18 +55,18 @@ def known_but_for_a_box() -> NDArray[np.bool_]:
 
 
 def test_latents_are_scaled_as_the_models_own_and_every_frame_comes_back(
-    model: HunyuanVideo, tiny_hunyuan: Path, frames: NDArray[np.uint8]
+    hunyuan: HunyuanVideo, tiny_hunyuan: Path, frames: NDArray[np.uint8]
 ) -> None:
     vae = AutoencoderKLHunyuanVideo.from_pretrained(tiny_hunyuan / "vae").eval()
     given = torch.from_numpy(frames).permute(3, 0, 1, 2).unsqueeze(0).float() / 127.5 - 1
     with torch.no_grad():
         expected = vae.encode(given).latent_dist.mode()[0] * 0.48
-        latents = model.encode(frames)
+        latents = hunyuan.encode(frames)
         torch.testing.assert_close(latents, expected.transpose(0, 1), atol=1e-5, rtol=1e-4)
         seen = vae.decode(expected.unsqueeze(0) / 0.48).sample[0].permute(1, 2, 3, 0)
     assert latents.shape == (3, 16, 4, 6)
-    assert (model.frame_stride, model.latent_channels) == (4, 16)
-    decoded = np.stack(list(model.decode(latents)))
+    assert (hunyuan.frame_stride, hunyuan.latent_channels) == (4, 16)
+    decoded = np.stack(list(hunyuan.decode(latents)))
     assert decoded.shape == (FRAMES, HEIGHT, WIDTH, 3)
     torch.testing.assert_close(torch.from_numpy(decoded), (seen / 2 + 0.5).clamp(0, 1), atol=1e-4, rtol=1e-4)
 
@@ -91,10 +86,10 @@ def test_a_latent_cell_is_known_where_all_its_frames_are(latent_frames: int) -> 
 
 
 def test_the_mask_comes_last_and_where_it_is_0_so_are_the_latents(
-    model: HunyuanVideo, frames: NDArray[np.uint8]
+    hunyuan: HunyuanVideo, frames: NDArray[np.uint8]
 ) -> None:
     known = known_but_for_a_box()
-    told = model.condition(frames, known)
+    told = hunyuan.condition(frames, known)
     assert told.shape == (3, 17, 4, 6)
     for latent_frame in range(3):
         of = slice(0, 1) if latent_frame == 0 else slice(4 * latent_frame - 3, 4 * latent_frame + 1)
@@ -106,24 +101,26 @@ def test_the_mask_comes_last_and_where_it_is_0_so_are_the_latents(
 
 
 def test_what_is_not_known_does_not_enter_the_condition(
-    model: HunyuanVideo, frames: NDArray[np.uint8]
+    hunyuan: HunyuanVideo, frames: NDArray[np.uint8]
 ) -> None:
     known = known_but_for_a_box()
-    told = model.condition(frames, known)
+    told = hunyuan.condition(frames, known)
     elsewhere, inside = frames.copy(), frames.copy()
     elsewhere[~known] = 255 - elsewhere[~known]
     inside[4, 0, 0] = 255 - inside[4, 0, 0]
-    assert torch.equal(model.condition(elsewhere, known), told)
-    assert not torch.allclose(model.condition(inside, known), told, atol=1e-4)
+    assert torch.equal(hunyuan.condition(elsewhere, known), told)
+    assert not torch.allclose(hunyuan.condition(inside, known), told, atol=1e-4)
 
 
-def test_the_first_frame_is_told_as_if_it_were_alone(model: HunyuanVideo, frames: NDArray[np.uint8]) -> None:
+def test_the_first_frame_is_told_as_if_it_were_alone(
+    hunyuan: HunyuanVideo, frames: NDArray[np.uint8]
+) -> None:
     everything = np.ones((FRAMES, HEIGHT, WIDTH), bool)
-    told = model.condition(frames, everything)[:, :16]
-    assert torch.equal(told[:1], model.encode(frames[:1]))
-    assert torch.equal(told[1:], model.encode(frames)[1:])
-    assert not torch.allclose(told[:1], model.encode(frames)[:1], atol=1e-5)  # which is why
-    assert torch.equal(model.condition(frames[:1], everything[:1])[:, :16], told[:1])
+    told = hunyuan.condition(frames, everything)[:, :16]
+    assert torch.equal(told[:1], hunyuan.encode(frames[:1]))
+    assert torch.equal(told[1:], hunyuan.encode(frames)[1:])
+    assert not torch.allclose(told[:1], hunyuan.encode(frames)[:1], atol=1e-5)  # which is why
+    assert torch.equal(hunyuan.condition(frames[:1], everything[:1])[:, :16], told[:1])
 
 
 class Recorder:
@@ -137,18 +134,21 @@ class Recorder:
         self.calls.append(named)
 
 
-@pytest.mark.parametrize("distilled", [True, False])
-def test_the_network_is_told_what_the_librarys_own_pipeline_tells_it(
-    copied: Path, frames: NDArray[np.uint8], distilled: bool
+@pytest.mark.parametrize("guided", [True, False])
+def test_network_and_sampling_are_the_librarys_own_pipelines(
+    copied: Path, frames: NDArray[np.uint8], guided: bool
 ) -> None:
-    if not distilled:
+    """What the network is told, what it then says, and where the steps lead. guided: the model has learnt
+    guidance as an input.
+    """
+    if not guided:
         changed(copied, "transformer", guidance_embeds=False)
     model = load_video_backbone(copied, CPU)
     pipeline = HunyuanVideoImageToVideoPipeline.from_pretrained(copied)
     pipeline.set_progress_bar_config(disable=True)
     theirs, ours = Recorder(), Recorder()
     handle = pipeline.transformer.register_forward_pre_hook(theirs, with_kwargs=True)
-    pipeline(
+    made = pipeline(
         image=Image.fromarray(frames[0]),
         prompt="a red circle",
         height=HEIGHT,
@@ -158,19 +158,27 @@ def test_the_network_is_told_what_the_librarys_own_pipeline_tells_it(
         guidance_scale=6.0,
         generator=torch.Generator().manual_seed(4),
         output_type="latent",
-    )
+    ).frames
     handle.remove()
     assert len(theirs.calls) == 2
     known = np.zeros((FRAMES, HEIGHT, WIDTH), bool)
     known[0] = True
     condition, prompt = model.condition(frames, known), model.prompt("a red circle", frames[0])
     handle = model.network.register_forward_pre_hook(ours, with_kwargs=True)
-    for call in theirs.calls:
-        latents = call["hidden_states"][:, :16].transpose(1, 2)
-        model.predict(latents, call["timestep"].item(), condition, [prompt])
+    grid = model.schedule.grid(2, model.schedule.shift)
+    latents = theirs.calls[0]["hidden_states"][:, :16].transpose(1, 2)
+    with torch.no_grad():
+        for level, call in zip((2, 1), theirs.calls, strict=True):
+            assert grid.timesteps[level - 1] == call["timestep"].item()
+            said = model.predict(latents, grid.timesteps[level - 1], condition, [prompt])
+            expected = pipeline.transformer(**call)[0].transpose(1, 2)
+            torch.testing.assert_close(said, expected, atol=1e-5, rtol=1e-4)
+            latents = grid.move(latents, said, level, level - 1)
     handle.remove()
+    # The library leaves out the first latent frame, and later the first four of what it decodes.
+    torch.testing.assert_close(latents[0, 1:], made[0].transpose(0, 1), atol=1e-5, rtol=1e-4)
     names = {"hidden_states", "encoder_hidden_states", "encoder_attention_mask", "pooled_projections"}
-    names |= {"timestep", "guidance"} if distilled else {"timestep"}
+    names |= {"timestep", "guidance"} if guided else {"timestep"}
     for mine, other in zip(ours.calls, theirs.calls, strict=True):
         assert set(mine) == names | {"return_dict"}
         for name in names:
@@ -180,35 +188,37 @@ def test_the_network_is_told_what_the_librarys_own_pipeline_tells_it(
 
 
 def test_it_predicts_what_the_network_gives_for_each_prompt(
-    model: HunyuanVideo,
+    hunyuan: HunyuanVideo,
     frames: NDArray[np.uint8],
     latents: torch.Tensor,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Also where the prompts are of unequal length."""
-    condition = model.condition(frames, known_but_for_a_box())
+    condition = hunyuan.condition(frames, known_but_for_a_box())
     texts = ("a red circle", "a hat on a man and a green square")
-    prompts = [model.prompt(text, frames[place]) for place, text in enumerate(texts)]
+    prompts = [hunyuan.prompt(text, frames[place]) for place, text in enumerate(texts)]
     lengths = [prompt.inputs["encoder_attention_mask"].sum() for prompt in prompts]
     assert lengths[1] - lengths[0] == 6
     with torch.no_grad():
-        together = model.predict(latents, 700.0, condition, prompts)
+        together = hunyuan.predict(latents, 700.0, condition, prompts)
         assert together.shape == latents.shape
         for place, prompt in enumerate(prompts):
             given = torch.cat([latents[place], condition], dim=1).transpose(0, 1).unsqueeze(0)
             guidance, timestep = torch.tensor([6000.0]), torch.tensor([700.0])
-            expected = model.network(given, timestep, guidance=guidance, return_dict=False, **prompt.inputs)
+            expected = hunyuan.network(given, timestep, guidance=guidance, return_dict=False, **prompt.inputs)
             torch.testing.assert_close(together[place], expected[0][0].transpose(0, 1), atol=1e-5, rtol=1e-4)
         monkeypatch.setattr(video_parts, "TOKENS_TOGETHER", 1)
-        apart = model.predict(latents, 700.0, condition, prompts)
+        apart = hunyuan.predict(latents, 700.0, condition, prompts)
     torch.testing.assert_close(apart, together, atol=1e-5, rtol=1e-4)
     assert not torch.allclose(together[0], together[1], atol=1e-3)
 
 
-def test_picture_and_prompt_are_what_the_states_hold(model: HunyuanVideo, frames: NDArray[np.uint8]) -> None:
+def test_picture_and_prompt_are_what_the_states_hold(
+    hunyuan: HunyuanVideo, frames: NDArray[np.uint8]
+) -> None:
     """288 tokens of the picture, of which the first come before any word, then those of the prompt."""
     one, word, picture = (
-        model.prompt(text, frame).inputs["encoder_hidden_states"]
+        hunyuan.prompt(text, frame).inputs["encoder_hidden_states"]
         for text, frame in (("red circle", frames[0]), ("red hat", frames[0]), ("red circle", frames[1]))
     )
     assert one.shape == (1, 540, 32)
@@ -218,27 +228,27 @@ def test_picture_and_prompt_are_what_the_states_hold(model: HunyuanVideo, frames
 
 
 def test_a_prompt_beyond_the_limit_is_refused_with_both_numbers(
-    model: HunyuanVideo, frames: NDArray[np.uint8]
+    hunyuan: HunyuanVideo, frames: NDArray[np.uint8]
 ) -> None:
     """Of 256 tokens, five say where the prompt ends and the answer begins."""
-    model.prompt(" ".join(["hat"] * 251), frames[0])
+    hunyuan.prompt(" ".join(["hat"] * 251), frames[0])
     with pytest.raises(InvalidEdit, match=r"252 tokens long and tiny-hunyuan reads 251; shorten it"):
-        model.prompt(" ".join(["hat"] * 252), frames[0])
+        hunyuan.prompt(" ".join(["hat"] * 252), frames[0])
 
 
-def test_an_adapter_goes_on_attention_and_on_request_on_feed_forward_layers(model: HunyuanVideo) -> None:
-    attention, everything = (set(model.adapter_layers(feed_forward=wanted)) for wanted in (False, True))
+def test_an_adapter_goes_on_attention_and_on_request_on_feed_forward_layers(hunyuan: HunyuanVideo) -> None:
+    attention, everything = (set(hunyuan.adapter_layers(feed_forward=wanted)) for wanted in (False, True))
     blocks = ("transformer_blocks", "single_transformer_blocks")
     linear = {
         f"{kind}.{name}"
         for kind in blocks
-        for name, module in getattr(model.network, kind).named_modules()
+        for name, module in getattr(hunyuan.network, kind).named_modules()
         if isinstance(module, torch.nn.Linear) and ".norm" not in name
     }
     assert everything == linear
     assert everything - attention == {name for name in linear if ".ff" in name or ".proj_" in name}
     assert len(attention) == 2 * 8 + 2 * 3
-    assert [type(block).__name__ for block in model.blocks] == [
+    assert [type(block).__name__ for block in hunyuan.blocks] == [
         *["HunyuanVideoTransformerBlock"] * 2,
         *["HunyuanVideoSingleTransformerBlock"] * 2,
     ]
@@ -276,12 +286,12 @@ def test_an_adapter_learns_the_same_whatever_saves_memory(
     assert not model.network.is_gradient_checkpointing
 
 
-def test_the_working_size_is_whole_patches(model: HunyuanVideo) -> None:
-    working = model.working_size(1280, 720)
+def test_the_working_size_is_whole_patches(hunyuan: HunyuanVideo) -> None:
+    working = hunyuan.working_size(1280, 720)
     assert (working.width, working.height) == (1280, 720)
     assert (working.latent_width, working.latent_height) == (160, 90)
-    assert model.working_size(300, 300, 100).width == 96
-    assert model.frame_limit == 129
+    assert hunyuan.working_size(300, 300, 100).width == 96
+    assert hunyuan.frame_limit == 129
 
 
 def test_the_registry_lists_it_and_the_image_loader_refuses_it(tiny_hunyuan: Path) -> None:
@@ -294,9 +304,17 @@ def test_the_registry_lists_it_and_the_image_loader_refuses_it(tiny_hunyuan: Pat
         load_backbone(tiny_hunyuan, CPU)
 
 
-def test_without_an_index_the_transformer_says_what_the_folder_is(copied: Path, model: HunyuanVideo) -> None:
+def test_it_runs_unguided_unless_its_folder_says_otherwise(copied: Path) -> None:
+    assert ModelFolder.open(copied).defaults() == {"mask-lora": {"guidance": 1.0, "shift": 7.0}}
+    (copied / "mattebox.json").write_text('{"version": 1, "methods": {"mask-lora": {"guidance": 3.0}}}')
+    assert load_video_backbone(copied, CPU).defaults == {"mask-lora": {"guidance": 3.0}}
+
+
+def test_without_an_index_the_transformer_says_what_the_folder_is(
+    copied: Path, hunyuan: HunyuanVideo
+) -> None:
     (copied / "model_index.json").unlink()
-    assert load_video_backbone(copied, CPU).identity == model.identity
+    assert load_video_backbone(copied, CPU).identity == hunyuan.identity
 
 
 def changed(folder: Path, component: str, **values: object) -> None:
