@@ -25,7 +25,13 @@ from diffusers import (
 from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video_image2video import DEFAULT_PROMPT_TEMPLATE
 from numpy.typing import NDArray
 from PIL import Image
-from transformers import AutoTokenizer, CLIPTextModel, LlavaForConditionalGeneration
+from transformers import (
+    AutoTokenizer,
+    CLIPTextConfig,
+    CLIPTextModel,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+)
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.utils import logging as transformers_logging
 
@@ -38,10 +44,12 @@ from mattebox_backend.backbones.video_parts import (
     flow_schedule,
     frozen,
     lent,
+    outlined,
     pixels,
     released,
     to_frames,
     velocity,
+    weight_bytes,
     whole,
 )
 from mattebox_backend.backbones.video_protocol import Prompt
@@ -97,17 +105,41 @@ class HunyuanVideo:
         )
         exact = replace(device, precision="float32")
         vae = load_weights(folder, "vae", exact, AutoencoderKLHunyuanVideo.from_pretrained, "torch_dtype")
+        return cls._of(
+            folder,
+            device,
+            folder.identity(COMPONENTS),
+            network,  # a block swap brings it to the device: it may not fit there whole
+            vae,
+            _encoders(folder, device),
+        )
+
+    @classmethod
+    def outline(cls, folder: ModelFolder, device: Device) -> HunyuanVideo:
+        """The same from configurations alone: see `VideoBackbone`."""
+        check_family(folder)
+        with outlined(folder):
+            network = HunyuanVideoTransformer3DModel.from_config(folder.config("transformer"))
+            vae = AutoencoderKLHunyuanVideo.from_config(folder.config("vae"))
+            llava = LlavaForConditionalGeneration(LlavaConfig.from_dict(folder.config("text_encoder")))
+            words = CLIPTextModel(CLIPTextConfig.from_dict(folder.config("text_encoder_2")))
+        return cls._of(folder, device, "", network, vae, _encoding(llava, None, words, None, None))
+
+    @classmethod
+    def _of(
+        cls, folder: ModelFolder, device: Device, identity: str, network: Any, vae: Any, encoders: Any
+    ) -> HunyuanVideo:
         vae.enable_tiling()  # whole, 49 frames of 832×480 would take 30 GB
         about = folder.config("", "mattebox.json") if (folder.path / "mattebox.json").is_file() else {}
         return cls(
             folder.name,
-            folder.identity(COMPONENTS),
+            identity,
             device,
             folder.defaults(),
             flow_schedule(folder),
-            frozen(network),  # a block swap brings it to the device: it may not fit there whole
+            frozen(network),
             frozen(vae),
-            _encoders(folder, device),
+            encoders,
             whole(about.get("frames"), 129),
             whole(about.get("side"), 960),
         )
@@ -131,6 +163,12 @@ class HunyuanVideo:
     def blocks(self) -> Sequence[torch.nn.Module]:
         """See `VideoBackbone.blocks`: first those in which text and clip have weights of their own."""
         return (*self.network.transformer_blocks, *self.network.single_transformer_blocks)
+
+    @property
+    def prompt_bytes(self) -> int:
+        """See `VideoBackbone.prompt_bytes`: Llava and CLIP's text half."""
+        both = (self.encoders.text_encoder, self.encoders.text_encoder_2)
+        return sum(weight_bytes(encoder, self.device.dtype) for encoder in both)
 
     def adapter_layers(self, *, feed_forward: bool) -> tuple[str, ...]:
         """See `VideoBackbone.adapter_layers`. In blocks of one stream the layer after attention is one with
@@ -287,7 +325,6 @@ def check_family(folder: ModelFolder) -> None:
 
 
 def _encoders(folder: ModelFolder, device: Device) -> Any:
-    """The library's own pipeline, for how it encodes prompts and for nothing else."""
     llava = LlavaForConditionalGeneration.from_pretrained
     text_encoder = load_weights(folder, "text_encoder", device, llava, "dtype")
     text_encoder_2 = load_weights(folder, "text_encoder_2", device, CLIPTextModel.from_pretrained, "dtype")
@@ -299,13 +336,20 @@ def _encoders(folder: ModelFolder, device: Device) -> Any:
         processor = CLIPImageProcessorPil.from_pretrained(
             folder.place("image_processor"), local_files_only=True
         )
+    return _encoding(text_encoder, tokenizers[0], text_encoder_2, tokenizers[1], processor)
+
+
+def _encoding(
+    text_encoder: Any, tokenizer: Any, text_encoder_2: Any, tokenizer_2: Any, image_processor: Any
+) -> Any:
+    """The library's own pipeline, for how it encodes prompts and for nothing else."""
     return HunyuanVideoImageToVideoPipeline(
         text_encoder=frozen(text_encoder),
-        tokenizer=tokenizers[0],
+        tokenizer=tokenizer,
         transformer=None,
         vae=None,
         scheduler=None,
         text_encoder_2=frozen(text_encoder_2),
-        tokenizer_2=tokenizers[1],
-        image_processor=processor,
+        tokenizer_2=tokenizer_2,
+        image_processor=image_processor,
     )

@@ -54,6 +54,20 @@ def lent(component: Any, device: Device) -> Iterator[None]:
             torch.cuda.empty_cache()
 
 
+@contextmanager
+def outlined(folder: ModelFolder) -> Iterator[None]:
+    """Within the block, networks have shapes and no content. Raises `ModelRefused` for a configuration that
+    its library does not take.
+    """
+    with refusing(folder, "configuration"), torch.device("meta"):
+        yield
+
+
+def weight_bytes(module: torch.nn.Module, number_format: torch.dtype) -> int:
+    """Of a network in a number format, loaded or an outline."""
+    return sum(parameter.numel() for parameter in module.parameters()) * number_format.itemsize
+
+
 def flow_schedule(folder: ModelFolder) -> FlowSchedule:
     """How a folder's scheduler spaces its levels. Raises `ModelRefused` where there is none."""
     with refusing(folder, "scheduler"):

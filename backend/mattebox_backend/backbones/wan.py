@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKLWan, WanTransformer3DModel
 from numpy.typing import NDArray
-from transformers import AutoTokenizer, CLIPVisionModel, UMT5EncoderModel
+from transformers import AutoTokenizer, CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.utils import logging as transformers_logging
 
@@ -26,10 +26,12 @@ from mattebox_backend.backbones.video_parts import (
     flow_schedule,
     frozen,
     lent,
+    outlined,
     pixels,
     released,
     to_frames,
     velocity,
+    weight_bytes,
     whole,
 )
 from mattebox_backend.backbones.video_protocol import Prompt
@@ -83,19 +85,55 @@ class Wan:
             processor = CLIPImageProcessorPil.from_pretrained(
                 folder.place("image_processor"), local_files_only=True
             )
+        return cls._of(
+            folder,
+            device,
+            folder.identity(COMPONENTS),
+            network,  # a block swap brings it to the device: it may not fit there whole
+            channels_last(vae, device),
+            text_encoder,
+            tokenizer,
+            image_encoder,
+            processor,
+        )
+
+    @classmethod
+    def outline(cls, folder: ModelFolder, device: Device) -> Wan:
+        """The same from configurations alone: see `VideoBackbone`."""
+        check_family(folder)
+        with outlined(folder):
+            network = WanTransformer3DModel.from_config(folder.config("transformer"))
+            vae = AutoencoderKLWan.from_config(folder.config("vae"))
+            text_encoder = UMT5EncoderModel(UMT5Config.from_dict(folder.config("text_encoder")))
+            image_encoder = CLIPVisionModel(CLIPVisionConfig.from_dict(folder.config("image_encoder")))
+        return cls._of(folder, device, "", network, vae, text_encoder, None, image_encoder, None)
+
+    @classmethod
+    def _of(
+        cls,
+        folder: ModelFolder,
+        device: Device,
+        identity: str,
+        network: Any,
+        vae: Any,
+        text_encoder: Any,
+        tokenizer: Any,
+        image_encoder: Any,
+        image_processor: Any,
+    ) -> Wan:
         about = folder.config("", "mattebox.json") if (folder.path / "mattebox.json").is_file() else {}
         return cls(
             folder.name,
-            folder.identity(COMPONENTS),
+            identity,
             device,
             folder.defaults(),
             flow_schedule(folder),
-            frozen(network),  # a block swap brings it to the device: it may not fit there whole
-            channels_last(frozen(vae), device),
+            frozen(network),
+            frozen(vae),
             frozen(text_encoder),
             tokenizer,
             frozen(image_encoder),
-            processor,
+            image_processor,
             whole(about.get("frames"), 81),
             whole(about.get("side"), 624),
         )
@@ -119,6 +157,14 @@ class Wan:
     def blocks(self) -> Sequence[torch.nn.Module]:
         """See `VideoBackbone.blocks`."""
         return tuple(self.network.blocks)
+
+    @property
+    def prompt_bytes(self) -> int:
+        """See `VideoBackbone.prompt_bytes`: the text comes first, then the picture."""
+        return max(
+            weight_bytes(self.text_encoder, self.device.dtype),
+            weight_bytes(self.image_encoder, torch.float32),
+        )
 
     def adapter_layers(self, *, feed_forward: bool) -> tuple[str, ...]:
         """See `VideoBackbone.adapter_layers`."""

@@ -12,6 +12,7 @@ from mattebox_backend.backbones.protocol import WorkingSize
 from mattebox_backend.backbones.video_protocol import VideoBackbone, padded_length
 from mattebox_backend.device import peak_memory_mb, total_memory_mb
 from mattebox_backend.lora.adapter import AdapterPlan
+from mattebox_backend.lora.autoencoder_memory import autoencoder_bytes
 from mattebox_backend.lora.footprint import Footprint, loaded_footprint
 from mattebox_backend.lora.planner import (
     PAPER_WINDOW,
@@ -62,7 +63,12 @@ class MemoryPlanner:
         """For learning from so many frames together."""
         choices = Choices((0,), _CHECKPOINTING[self.p.checkpointing], self._blocks())
         return plan_training(
-            self._footprint(adapter), self._clip(frames), self._memory(), choices, ahead=self._ahead
+            self._footprint(adapter),
+            self._clip(frames),
+            self._memory(),
+            choices,
+            autoencoder=self.autoencoder(frames),
+            ahead=self._ahead,
         )
 
     def sampling(self, adapter: AdapterPlan, frames: int) -> Plan:
@@ -75,8 +81,13 @@ class MemoryPlanner:
             self._memory(),
             choices,
             branches=branches,
+            autoencoder=self.autoencoder(frames),
             ahead=self._ahead,
         )
+
+    def autoencoder(self, frames: int) -> float:
+        """Bytes that the autoencoder takes for so many frames."""
+        return autoencoder_bytes(self.backbone.vae, frames, self.size.width, self.size.height)
 
     @property
     def _adapter(self) -> AdapterPlan:

@@ -29,6 +29,7 @@ from mattebox_backend.diffusion.video_denoiser import ELSEWHERE, ConditionedVide
 from mattebox_backend.edit import Edit
 from mattebox_backend.errors import InvalidEdit
 from mattebox_backend.lora.adapter import AdapterPlan, adapted, adapter_weights
+from mattebox_backend.lora.planner import Plan
 from mattebox_backend.lora.samples import Footage
 from mattebox_backend.lora.store import AdapterStore, KeptAdapter, adapter_id
 from mattebox_backend.lora.training import (
@@ -69,6 +70,7 @@ class VideoJob:
 
     def __post_init__(self) -> None:
         self.adapters: list[str] = []
+        self._sampling_plans: dict[tuple[AdapterPlan, int], Plan] = {}
         self.curves: dict[str, list[tuple[int, float]]] = {}
         self._generator = torch.Generator().manual_seed(self.edit.seed % 2**63)
 
@@ -125,8 +127,10 @@ class VideoJob:
     @contextmanager
     def placed_for_sampling(self, adapter: AdapterPlan, frames: int) -> Iterator[None]:
         """See `VideoMaterials.placed_for_sampling`."""
-        memory = self._planner.sampling(adapter, frames)
-        self.monitor.log(memory.sentence)
+        memory = self._sampling_plans.get((adapter, frames))
+        if memory is None:  # else this is the window after
+            memory = self._sampling_plans[adapter, frames] = self._planner.sampling(adapter, frames)
+            self.monitor.log(memory.sentence)
         with placed(self.backbone, memory.settings):
             yield
 
