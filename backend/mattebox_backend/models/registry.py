@@ -132,6 +132,14 @@ class ModelRegistry:
 
         return self._kept(backbone_id, device, load_video_backbone)
 
+    def outline_video(self, backbone_id: str, device: Device) -> VideoBackbone:
+        """An image-to-video model's outline, from its configuration files alone. Raises UnknownModel and
+        ModelRefused.
+        """
+        from mattebox_backend.backbones import outline_video_backbone
+
+        return outline_video_backbone(self.resolve(backbone_id), device)
+
     def load_controlnet(self, name: str, device: Device) -> ControlNet:
         """The loaded ControlNet, kept for the next job. Raises UnknownModel and ModelRefused."""
         place = self.resolve_controlnet(name)

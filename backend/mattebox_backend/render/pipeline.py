@@ -60,17 +60,13 @@ class Pipeline:
             params = method.parse(self.edit.params, backbone.defaults.get(self.edit.method))
             self._begin(Stage.MASKS)
             with self.clock.running(Stage.MASKS):
-                regions = stack_regions(
-                    [
-                        dataclasses.replace(region, feather=max(region.feather, params.feather))
-                        for region in self.edit.regions
-                    ],
+                regions = regions_of(
+                    self.edit,
+                    params,
                     lambda done, of: self.monitor.progress(Stage.MASKS, done, of),
                 )
-            if method.on_video_models:
-                regions = loosened(regions, params.mask_shape, params.mask_growth)
             self.monitor.progress(Stage.MASKS, 1, 1)
-            view = _view(backbone, reader.info, regions, params)
+            view = view_of(backbone, reader.info, regions, params)
             if not view.everything:
                 self.monitor.log(
                     f"Working on {view.size.width}×{view.size.height} of {view.whole.width}×"
@@ -162,7 +158,20 @@ class Pipeline:
         )
 
 
-def _view(backbone: Backbone | VideoBackbone, info: ClipInfo, regions: RegionStack, params: Any) -> View:
+def regions_of(
+    edit: Edit, params: Any, progress: Callable[[int, int], None] = lambda done, of: None
+) -> RegionStack:
+    """The regions over the whole picture, in the shape that the method gives them."""
+    regions = stack_regions(
+        [dataclasses.replace(region, feather=max(region.feather, params.feather)) for region in edit.regions],
+        progress,
+    )
+    if find_method(edit.method).on_video_models:
+        return loosened(regions, params.mask_shape, params.mask_growth)
+    return regions
+
+
+def view_of(backbone: Backbone | VideoBackbone, info: ClipInfo, regions: RegionStack, params: Any) -> View:
     """The part of the picture that is worked on: all of it unless the parameters ask for a focus."""
     whole = backbone.working_size(info.width, info.height, params.size)
     if not params.focus:
