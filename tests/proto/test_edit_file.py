@@ -42,6 +42,22 @@ def test_what_is_not_said_has_its_default() -> None:
     assert (edit.regions[0].mode, edit.regions[0].feather) == ("tight", 0)
 
 
+@pytest.mark.parametrize(
+    ("said", "backbone"),
+    [
+        ("", "pocket-sd"),
+        ('method = "reatco"\n', "pocket-sd"),
+        ('method = "mask-lora"\n', "pocket-wan-i2v"),
+        ('method = "mask-lora"\nbackbone = "a/model"\n', "a/model"),
+        ('backbone = "a/model"\nmethod = "mask-lora"\n', "a/model"),
+    ],
+)
+def test_a_model_that_is_not_named_is_the_one_that_ships_for_the_method(said: str, backbone: str) -> None:
+    edit = read(said + HEAD + REGION + BOX)
+    assert edit.backbone == backbone
+    assert parse(tomllib.loads(to_toml(edit)), "e.toml") == edit
+
+
 def test_keyframes_references_and_parameters_are_read() -> None:
     edit = read(
         HEAD

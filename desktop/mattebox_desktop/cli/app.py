@@ -269,7 +269,7 @@ def _cache(context: typer.Context, backend: Backend = "") -> None:
 def _cache_clear(
     context: typer.Context,
     kinds: Annotated[
-        list[str] | None, typer.Argument(help="What to clear; all but takes when absent.")
+        list[str] | None, typer.Argument(help="What to clear; all but takes and adapters when absent.")
     ] = None,
     backend: Backend = "",
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -128,6 +128,11 @@ class ControlSpec(_Table):
     )
 
 
+def _shipped_model(read: dict[str, Any]) -> str:
+    """The model that an edit file means which names none; `read`: its fields before the model."""
+    return "pocket-wan-i2v" if read.get("method") == "mask-lora" else "pocket-sd"
+
+
 class EditFile(_Table):
     """An edit: a source, what should change where, and how. Paths are relative to the file."""
 
@@ -143,7 +148,9 @@ class EditFile(_Table):
     source_prompt: str = Field(default="", description="What the source shows.")
     method: Method = Field(default="st-modulator", description="The editing method.")
     backbone: Text = Field(
-        default="pocket-sd", description="The model: pocket-sd, a folder in diffusers layout, or a hub id."
+        default_factory=_shipped_model,
+        description="The model: a shipped one, a folder in diffusers layout, or a hub id. Absent: the one "
+        "that ships for the method, pocket-wan-i2v for mask-lora and pocket-sd for the others.",
     )
     seed: int = Field(default=0, ge=0, lt=2**63, strict=True, description="Same seed, same picture.")
     condition_pictures: Pictures | None = Field(
