@@ -20,7 +20,7 @@ from mattebox_media import ClipReader
 from numpy.typing import NDArray
 
 from mattebox_backend.backbones.video_protocol import VideoBackbone, padded_length
-from mattebox_backend.device import Device
+from mattebox_backend.device import Device, MemoryGauge
 from mattebox_backend.diffusion.checkpoint import StateFile
 from mattebox_backend.diffusion.control import Control, Run, Step
 from mattebox_backend.diffusion.flow import FlowGrid, NoiseLine
@@ -66,6 +66,7 @@ class VideoJob:
     regions: RegionStack
     params: Any
     view: View
+    gauge: MemoryGauge
     inversion_cached: bool = False
 
     def __post_init__(self) -> None:
@@ -251,9 +252,10 @@ class VideoJob:
         with self.clock.running(Stage.TUNE), adapted(self.backbone, adapter, weights) as parameters:
             for parameter in parameters.values():
                 parameter.requires_grad_(True)  # what is trained stays on the device
+            took = self.gauge.stretch()
             with placed(self.backbone, memory.settings) as swap:
                 losses = train_adapter(self.backbone, parameters, learnt_from, plan, checkpoint, told)
-                self.monitor.log(what_it_took(self.backbone, memory, swap))
+                self.monitor.log(what_it_took(self.backbone, memory, swap, *took()))
             return KeptAdapter(key, adapter, adapter_weights(self.backbone), losses)
 
     def _kept_what_was_good(
