@@ -49,7 +49,10 @@ class RegionSpec(_Table):
     """A named area over time. Exactly one of `mask`, `box` and `ellipse` says where it is."""
 
     name: Text = Field(description="What the region is called; unique in the file.")
-    prompt: Text = Field(description="What should be there.")
+    prompt: str = Field(
+        default="",
+        description="What should be there. Every method but mask-lora needs it, which is shown references.",
+    )
     mask: Pictures | None = Field(
         default=None,
         description="A still picture for every frame, or one per frame with the source's frame "
@@ -186,16 +189,17 @@ class EditFile(_Table):
 
     @model_validator(mode="after")
     def _names_fit(self) -> Self:
+        for region in self.regions:
+            if self.method != "mask-lora" and not region.prompt.strip():
+                raise ValueError(f"has no prompt for region {region.name!r}; say what should be there")
         names = [region.name for region in self.regions]
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"has two regions named {name!r}; give each its own name")
         ties = [(reference.region, reference.frame) for reference in self.references]
-        for region, frame in ties:
-            if ties.count((region, frame)) > 1:
-                raise ValueError(
-                    f"has two references of region {region!r} at frame {frame}; keep one of them"
-                )
+        for shown, frame in ties:
+            if ties.count((shown, frame)) > 1:
+                raise ValueError(f"has two references of region {shown!r} at frame {frame}; keep one of them")
         for reference in self.references:
             if reference.region not in names:
                 raise ValueError(
