@@ -27,7 +27,7 @@ from mattebox_backend.pocket.wan.text import (
     text_states,
     token_ids,
 )
-from mattebox_backend.pocket.wan.training import _Loss, build_transformer, train_transformer
+from mattebox_backend.pocket.wan.training import _Loss, _weights, build_transformer, train_transformer
 from mattebox_backend.pocket.wan.vae import build_video_vae, to_video, train_video_vae
 from mattebox_backend.world.captions import caption
 from typer.testing import CliRunner
@@ -46,6 +46,8 @@ steps = 2
 crops = [{ frames = 1, count = 2, side = 16 }, { frames = 5, count = 1, side = 16 }]
 whole_steps = 1
 whole = [{ frames = 5, count = 1, side = 0 }]
+long_steps = 1
+long = [{ frames = 5, count = 1, side = 16 }]
 [text]
 width = 16
 layers = 1
@@ -116,6 +118,32 @@ def test_the_latents_of_the_set_have_no_mean_and_a_spread_of_one(
         spread = np.array(vae.config.latents_std)[None, :, None, None]
         expected = (latents.transpose(0, 1).numpy() - mean) / spread
         assert np.allclose(found, expected, atol=0.15)
+
+
+def test_the_autoencoder_goes_on_with_long_clips_from_where_the_short_ones_left_it(
+    config: PocketWanConfig, tmp_path: Path
+) -> None:
+    short = config.model_copy(update={"vae": config.vae.model_copy(update={"long_steps": 0})})
+    before = train_video_vae(short, tmp_path / "work").state_dict()
+    trained = (tmp_path / "work" / "vae.safetensors").stat().st_mtime_ns
+    after = train_video_vae(config, tmp_path / "work").state_dict()
+    assert (tmp_path / "work" / "vae.safetensors").stat().st_mtime_ns == trained
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    again = train_video_vae(config, tmp_path / "work").state_dict()
+    assert all(torch.equal(after[name], again[name]) for name in after)
+
+
+def test_errors_count_more_where_a_clip_moves_and_as_much_in_all() -> None:
+    clips = torch.zeros(2, 16, 3, 4, 5, dtype=torch.float64)
+    clips[0, :, 2, 1, 2] = 3.0  # varies over time: 0, 3
+    clips[1, :, 0] = 5.0  # only the first latent frame differs
+    weights = _weights(clips, 4.0)
+    assert weights.shape == (2, 1, 1, 4, 5)
+    energy = 1.5**2
+    raw = np.ones((2, 4, 5))
+    raw[0, 1, 2] += 4.0 * energy / (energy + 0.1)
+    assert np.allclose(weights.squeeze().numpy(), raw / raw.mean())
+    assert torch.equal(_weights(clips, 0.0), torch.ones_like(weights))
 
 
 def test_what_is_not_told_does_not_stand_in_the_set(config: PocketWanConfig) -> None:
@@ -250,6 +278,7 @@ def test_the_shipped_configuration_is_read() -> None:
     shipped = load_wan_config()
     assert shipped.frames % 4 == 1
     assert shipped.vae.crops[-1].frames == 9
+    assert {one.frames for one in shipped.vae.long} == {shipped.frames}, "what it is to hold colours over"
 
 
 def test_what_is_measured_is_not_trained_on(config: PocketWanConfig, tmp_path: Path) -> None:

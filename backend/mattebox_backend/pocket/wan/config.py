@@ -23,7 +23,9 @@ class Crops(Section):
 class VideoVaeConfig(Section):
     """The causal video autoencoder, and its training: its steps go through ``crops`` in turn, the last
     ``whole_steps`` of them through ``whole``. Single frames are many pictures for little work; only three
-    latent frames in a row, nine frames, use all of the network's memory of what came before.
+    latent frames in a row, nine frames, use all of the network's memory of what came before. Then
+    ``long_steps`` go through ``long``: what is only ever trained on less than the clips that it will see
+    loses its colours towards their ends.
 
     channels: of the finest level; multiples: of it, per level. pool: clips that the crops are taken from.
     """
@@ -44,6 +46,9 @@ class VideoVaeConfig(Section):
     optimizer: Literal["adamw", "muon"] = "muon"
     learning_rate: float = Field(default=2e-3, gt=0)
     kl_weight: float = Field(default=1e-4, ge=0)
+    long_steps: int = Field(default=0, ge=0)
+    long: tuple[Crops, ...] = (Crops(frames=17, count=2, side=64),)
+    long_learning_rate: float = Field(default=1e-3, gt=0)
 
 
 class TextConfig(Section):
@@ -78,6 +83,8 @@ class ConditionShares(Section):
 class TrainingConfig(Section):
     """Training on ``batch`` clips a step. The learning rate falls linearly to 0 after ``warmup`` steps; what
     comes out is the exponential average (``ema``) of the weights. shift: of the noise levels, as in sampling.
+    motion_weight: how much more the error counts where a clip moves, which is the lesser and the harder part
+    of most pictures.
     """
 
     steps: int = Field(default=8000, gt=0)
@@ -88,6 +95,7 @@ class TrainingConfig(Section):
     ema: float = Field(default=0.999, ge=0, lt=1)
     empty_prompt_share: float = Field(default=0.1, ge=0, le=1)
     shift: float = Field(default=3.0, gt=0)
+    motion_weight: float = Field(default=0.0, ge=0)
     bfloat16: bool = True
 
 

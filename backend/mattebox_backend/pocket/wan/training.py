@@ -27,6 +27,8 @@ from mattebox_backend.pocket.wan.vae import LATENT_CHANNELS
 
 FRAME_STRIDE = 4
 TIMESTEPS = 1000
+_STILL = 0.1
+"""Energy of a latent's changes over time that counts as half a movement."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,8 +69,8 @@ def train_transformer(
     """Train in ``work``, or go on from the checkpoint there; returns the averaged weights.
 
     The loss is the squared error of the velocity, over noise levels drawn evenly and shifted as in sampling
-    (Wan, section 4.2). ``on_checkpoint`` gets the step and the averaged weights at each checkpoint. Between
-    two runs the number of steps may change; everything else must stay.
+    (Wan, section 4.2), weighed by where a clip moves. ``on_checkpoint`` gets the step and the averaged
+    weights at each checkpoint. Between two runs the number of steps may change; everything else must stay.
     """
     settings = config.training
     torch.manual_seed(config.seed)
@@ -135,13 +137,25 @@ class _Loss:
                 encoder_hidden_states_image=seen,
                 return_dict=False,
             )[0]
-        return {"velocity_error": (velocity.float() - (noise - clean)).square().mean()}
+        error = (velocity.float() - (noise - clean)).square()
+        return {"velocity_error": (error * _weights(clean, settings.motion_weight)).mean()}
 
     def _tokens(self, chosen: np.ndarray, rng: np.random.Generator) -> Tensor:
         forms = rng.integers(self.data.tokens.shape[1], size=len(chosen))
         tokens = torch.from_numpy(self.data.tokens[chosen, forms].astype(np.int64))
         empty = torch.from_numpy(rng.random(len(chosen)) < self.config.training.empty_prompt_share)
         return torch.where(empty.unsqueeze(1), self.empty, tokens)
+
+
+def _weights(clips: Tensor, motion_weight: float) -> Tensor:
+    """What the error counts at each place of latent clips (N, C, T, h, w), of mean 1: (N, 1, 1, h, w).
+
+    What is best at a place does not hang on it, only how soon it is learnt.
+    """
+    changing = clips[:, :, 1:]  # the first latent frame has one picture's share, and another scale
+    energy = (changing - changing.mean(dim=2, keepdim=True)).square().mean(dim=(1, 2), keepdim=True)
+    weights = 1 + motion_weight * energy / (energy + _STILL)
+    return weights / weights.mean()
 
 
 def _clips(rows: np.ndarray) -> Tensor:

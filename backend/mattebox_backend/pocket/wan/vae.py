@@ -4,6 +4,7 @@ the first frame alone another.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from mattebox_backend.pocket.optimizer import build_optimizers
 from mattebox_backend.pocket.progress import RunLog
 from mattebox_backend.pocket.seeds import VAE_SEEDS, step_generator
 from mattebox_backend.pocket.vae import CROWDED, psnr_of
-from mattebox_backend.pocket.wan.config import PocketWanConfig, VideoVaeConfig
+from mattebox_backend.pocket.wan.config import Crops, PocketWanConfig, VideoVaeConfig
 from mattebox_backend.world.render import render_frame
 from mattebox_backend.world.sampling import sample_scene
 
@@ -42,33 +43,75 @@ def build_video_vae(config: VideoVaeConfig) -> AutoencoderKLWan:
 
 
 def train_video_vae(config: PocketWanConfig, work: Path) -> AutoencoderKLWan:
-    """Train the autoencoder in ``work``, or go on from its checkpoint there; returns it in evaluation mode.
+    """Train the autoencoder in ``work``, or go on from its checkpoints there; returns it in evaluation mode.
 
     The loss is that of pocket-sd's: L1 + 2 x MSE of the reconstruction, L1 of its differences between
-    neighbours in space, here in time too, and a light KL term. The learning rate falls along a cosine.
-    Afterwards mean and spread of each latent channel go into its configuration, as Wan's stand in its own.
+    neighbours in space, here in time too, and a light KL term. The learning rate falls along a cosine, for
+    the long clips along another. Afterwards mean and spread of each latent channel go into its configuration,
+    as Wan's stand in its own.
     """
     settings = config.vae
     torch.manual_seed(config.seed)
     vae = build_video_vae(settings)
     channels_last(vae)
+    later = {"long_steps", "long", "long_learning_rate"}
+    mark = fingerprint(
+        "video-vae", config.seed, config.size, config.frames, settings.model_dump(exclude=later)
+    )
+    rate, crops = settings.learning_rate, settings.crops
+    last = settings.whole_steps, settings.whole
+    _train(vae, config, work, _Stage("vae", 1, mark, settings.steps, rate, crops, *last))
+    if settings.long_steps:
+        mark = fingerprint(mark, settings.model_dump(include=later))
+        rate, crops = settings.long_learning_rate, settings.long
+        _train(vae, config, work, _Stage("vae-long", 6, mark, settings.long_steps, rate, crops))
+    vae.eval().requires_grad_(False)
+    _measure_latents(vae, vae_pool(_MEASURED_ON, config))
+    return vae
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """A stretch of the training, from its checkpoint of this name. draws: number of its random draws. mark:
+    what the checkpoint belongs to. last: what is seen in its ``last_steps``, instead of ``crops``.
+    """
+
+    name: str
+    draws: int
+    mark: str
+    steps: int
+    learning_rate: float
+    crops: tuple[Crops, ...]
+    last_steps: int = 0
+    last: tuple[Crops, ...] = ()
+
+    def seen(self, step: int) -> Crops:
+        """In a step."""
+        kinds = self.last if step >= self.steps - self.last_steps else self.crops
+        return kinds[step % len(kinds)]
+
+
+def _train(vae: AutoencoderKLWan, config: PocketWanConfig, work: Path, stage: _Stage) -> None:
+    settings = config.vae
     ends = {id(p) for end in (vae.encoder.conv_in, vae.decoder.conv_out) for p in end.parameters()}
     inner = [p for p in vae.parameters() if p.ndim >= 4 and id(p) not in ends and p.flatten(1).shape[1] > 1]
     others = [p for p in vae.parameters() if not any(p is one for one in inner)]
-    optimizers = build_optimizers(settings.optimizer, inner, others, settings.learning_rate)
-    mark = fingerprint("video-vae", config.seed, config.size, config.frames, settings.model_dump())
-    checkpoint = work / "vae.safetensors"
-    start = read_checkpoint(checkpoint, mark, {"vae": vae}, optimizers)
-    pool = vae_pool(settings.pool if start < settings.steps else 1, config)
-    log = RunLog(work / "progress.jsonl", "vae", settings.steps)
+    optimizers = build_optimizers(settings.optimizer, inner, others, stage.learning_rate)
+    checkpoint = work / f"{stage.name}.safetensors"
+    start = read_checkpoint(checkpoint, stage.mark, {"vae": vae}, optimizers)
+    pool = vae_pool(settings.pool if start < stage.steps else 1, config)
+    log = RunLog(work / "progress.jsonl", stage.name, stage.steps)
     vae.train()
-    for step in range(start, settings.steps):
-        pixels = _batch(pool, settings, step, np.random.default_rng((config.seed, 1, step)))
+    for step in range(start, stage.steps):
+        rng = np.random.default_rng((config.seed, stage.draws, step))
+        pixels = _batch(pool, stage.seen(step), rng)
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
-            group["lr"] = settings.learning_rate * _cosine(step, settings.steps)
+            group["lr"] = stage.learning_rate * _cosine(step, stage.steps)
         with torch.autocast("cpu", torch.bfloat16):
             posterior = vae.encode(pixels).latent_dist
-            noise = torch.randn(posterior.mean.shape, generator=step_generator(config.seed, 1, step))
+            noise = torch.randn(
+                posterior.mean.shape, generator=step_generator(config.seed, stage.draws, step)
+            )
             output = vae.decode(posterior.mean + posterior.std * noise).sample
         error = output.float() - pixels
         absolute, squared = error.abs().mean(), error.square().mean()
@@ -81,11 +124,8 @@ def train_video_vae(config: PocketWanConfig, work: Path) -> AutoencoderKLWan:
             optimizer.zero_grad(set_to_none=True)
         if (step + 1) % REPORT_EVERY == 0 or step == start:
             log.report(step + 1, loss=loss.item(), psnr=psnr_of(squared.item()), kl=divergence.item())
-        if (step + 1) % config.checkpoint_every == 0 or step + 1 == settings.steps:
-            write_checkpoint(checkpoint, step + 1, mark, {"vae": vae}, optimizers)
-    vae.eval().requires_grad_(False)
-    _measure_latents(vae, vae_pool(_MEASURED_ON, config))
-    return vae
+        if (step + 1) % config.checkpoint_every == 0 or step + 1 == stage.steps:
+            write_checkpoint(checkpoint, step + 1, stage.mark, {"vae": vae}, optimizers)
 
 
 def channels_last(vae: AutoencoderKLWan) -> None:
@@ -112,9 +152,7 @@ def vae_pool(count: int, config: PocketWanConfig) -> NDArray[np.uint8]:
     return clips
 
 
-def _batch(pool: NDArray[np.uint8], settings: VideoVaeConfig, step: int, rng: np.random.Generator) -> Tensor:
-    kinds = settings.whole if step >= settings.steps - settings.whole_steps else settings.crops
-    kind = kinds[step % len(kinds)]
+def _batch(pool: NDArray[np.uint8], kind: Crops, rng: np.random.Generator) -> Tensor:
     side, length = kind.side or pool.shape[2], min(pool.shape[1], kind.frames)
     views = []
     for index in rng.integers(len(pool), size=kind.count):
