@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -18,13 +19,18 @@ from mattebox_backend.bench.bar import progress_bar, run_with_bar
 from mattebox_backend.bench.cost_plot import plot_cost
 from mattebox_backend.bench.errors import BenchError
 from mattebox_backend.bench.results import Results
-from mattebox_backend.bench.running import ABLATIONS, DEFAULT_SCORER, BenchRun, ParamValue
+from mattebox_backend.bench.running import DEFAULT_SCORER, BenchRun
 from mattebox_backend.bench.suite_run import run_suite
 from mattebox_backend.bench.summary import plot, summarise, summary_to_json, table
-from mattebox_backend.bench.tasks import Level, load_tasks
+from mattebox_backend.bench.tasks import PICTURED, Level, load_tasks
+from mattebox_backend.bench.variants import ABLATIONS, Variant
 from mattebox_backend.errors import MatteboxError
+from mattebox_backend.methods import find_method
+from mattebox_backend.methods.parameters import ParameterValue
 from mattebox_backend.pocket.checkpoint import write_atomically
 
+_PICTURED_MODEL, _PICTURED_FRAMES = "pocket-wan-i2v", 17
+"""Where a method works from pictures: the model that ships for it, and how many frames that was made for."""
 _INTERRUPTED = 130
 """The exit code of a command that Ctrl-C stopped, as a shell gives it."""
 
@@ -55,7 +61,20 @@ def edits(
     ablation: Annotated[
         list[str] | None, typer.Option(help='A variant of the method, or "all"; again for more.')
     ] = None,
-    backbone: Annotated[str, typer.Option(help="Model: an id, a folder or a hub id.")] = "pocket-sd",
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            help="Model: an id, a folder or a hub id; by default what ships for the method or experiment."
+        ),
+    ] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option(min=1, help="Clips are cut to so many; tasks given by pictures by default to 17."),
+    ] = None,
+    reference: Annotated[
+        list[int] | None,
+        typer.Option(help="A frame that is a reference beside the first; −1 is the last; again for more."),
+    ] = None,
     scorer: Annotated[
         str, typer.Option(help="CLIP that judges the results: an id, a folder or a hub id.")
     ] = DEFAULT_SCORER,
@@ -63,7 +82,8 @@ def edits(
     work: Annotated[Path | None, typer.Option(help="Folder for clips, inversions and results.")] = None,
     picture: Annotated[Path | None, typer.Option("--plot", help="PNG for a plot of the figures.")] = None,
     suite: Annotated[
-        str, typer.Option(help='Instead: all experiments of a suite ("papers"); --tasks caps each.')
+        str,
+        typer.Option(help='Instead: all experiments of a suite ("papers", "mask-lora"); --tasks caps each.'),
     ] = "",
     page: Annotated[
         Path | None, typer.Option(help="Markdown for a suite's tables; plots go beside it.")
@@ -79,11 +99,21 @@ def edits(
     try:
         place = work or folders().cache / "bench"
         if suite:
-            run_suite(suite, experiment or [], json_file, page, tasks, device, place, scorer, workers)
+            given = {"backbone": backbone, "frames": frames}
+            changes = {name: value for name, value in given.items() if value is not None}
+            run_suite(
+                suite, experiment or [], json_file, page, tasks, device, place, scorer, workers, changes
+            )
             return
-        chosen = load_tasks(level)[:tasks]
-        variants = _variants(method, ablation or [])
-        run = BenchRun(method, backbone, _params(param or []), device, place, scorer)
+        pictured = find_method(method).description.takes_references
+        if reference and not pictured:
+            raise BenchError(f"The method {method} takes no references; leave --reference out.")
+        chosen = load_tasks(*([level] if level else PICTURED if pictured else []))[:tasks]
+        variants = _variants(method, ablation or [], reference or [])
+        backbone = backbone or (_PICTURED_MODEL if pictured else "pocket-sd")
+        if frames is None and chosen[0].level in PICTURED:
+            frames = _PICTURED_FRAMES
+        run = BenchRun(method, backbone, _params(param or []), device, place, scorer, frames=frames)
         data = run_with_bar("edits", run, chosen, variants, Results(json_file), workers)
         wanted = {task.name for task in chosen}
         shown = {
@@ -217,21 +247,21 @@ def _failed(error: Exception) -> typer.Exit:
     return typer.Exit(2 if KINDS[kind].usage else 1)
 
 
-def _variants(method: str, names: list[str]) -> Mapping[str, Mapping[str, ParamValue]]:
+def _variants(method: str, names: list[str], references: list[int]) -> Mapping[str, Variant]:
     known = ABLATIONS.get(method, {})
-    if not names:
-        return {method: {}}
-    if "all" in names:
-        return known or {method: {}}
     for name in names:
-        if name not in known:
+        if name not in (*known, "all"):
             choices = ", ".join(known) or "none"
             raise BenchError(f"The method {method} has no variant {name!r}; its variants are: {choices}.")
-    return {name: known[name] for name in names}
+    wanted = known if "all" in names else {name: known[name] for name in names}
+    return {
+        name: replace(variant, references=(*variant.references, *references))
+        for name, variant in (wanted or {method: Variant()}).items()
+    }
 
 
-def _params(items: list[str]) -> dict[str, ParamValue]:
-    params: dict[str, ParamValue] = {}
+def _params(items: list[str]) -> dict[str, ParameterValue]:
+    params: dict[str, ParameterValue] = {}
     for item in items:
         name, equals, text = item.partition("=")
         if not equals or not name:
@@ -240,7 +270,7 @@ def _params(items: list[str]) -> dict[str, ParamValue]:
     return params
 
 
-def _value(text: str) -> ParamValue:
+def _value(text: str) -> ParameterValue:
     """What a value on the command line means: true, false, a whole number, a number, else text."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"

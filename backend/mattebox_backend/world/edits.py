@@ -93,16 +93,7 @@ class Restyle:
 
 
 SceneEdit: TypeAlias = (
-    Recolour
-    | Reshape
-    | Resize
-    | Rebloom
-    | Swap
-    | SetPart
-    | RemovePart
-    | Remove
-    | ChangeBackground
-    | Restyle
+    Recolour | Reshape | Resize | Rebloom | Swap | SetPart | RemovePart | Remove | ChangeBackground | Restyle
 )
 
 
