@@ -59,6 +59,7 @@ class Photographer:
         self.workspace.backend.start()
         self._open()
         self._regions()
+        self._references()
         self._broken_clip()
         rendered = self._render()
         if rendered:
@@ -93,6 +94,38 @@ class Photographer:
         self.window.edit.more.setChecked(False)
         self.window.edit.why.setChecked(False)
         self.window.actions_.select.trigger()
+
+    def _references(self) -> None:
+        """Two references of a region, and a wipe between the source and one of them; taken back again."""
+        import numpy as np
+        from mattebox_desktop.model.session import Compare
+        from mattebox_media import open_clip
+        from PIL import Image
+
+        workspace, project = self.workspace, self.workspace.project
+        clip, region = project.clip, project.regions[0]
+        if clip is None:
+            return
+        frames = (project.in_point, (project.in_point + 2 * project.out_point) // 3)
+        with tempfile.TemporaryDirectory() as folder, open_clip(clip.path) as reader:
+            for count, frame in enumerate(frames, 1):
+                picture, mask = reader.frame(frame)[..., :3], region.masks.mask_at(frame)
+                shown = np.zeros(clip.shape, bool) if mask is None else mask > 127
+                painted = np.where(shown[..., None], picture[..., (1, 2, 0)], picture)
+                Image.fromarray(painted.astype(np.uint8)).save(Path(folder) / f"{frame}.png")
+                workspace.references.add_file(Path(folder) / f"{frame}.png", frame, region)
+                self._until(lambda count=count: len(project.references) == count)
+        session = workspace.session
+        session.masks_shown, session.references_shown = False, True
+        session.compare, session.wipe = Compare.WIPE, 0.25
+        workspace.go_to(frames[1])
+        self._wait(1.0)
+        self._picture("references")
+        session.masks_shown, session.references_shown = True, False
+        session.compare, session.wipe = Compare.OFF, 0.5
+        for _ in frames:
+            project.changes.undo()
+        self.window.edit.references.title.setChecked(False)
 
     def _broken_clip(self) -> None:
         with tempfile.TemporaryDirectory() as folder:

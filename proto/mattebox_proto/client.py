@@ -11,6 +11,7 @@ from typing import Self
 
 import grpc
 
+from mattebox_proto.cancellable import CancellableCall
 from mattebox_proto.channel import Address, Reach, Stream, open_channel
 from mattebox_proto.codecs.frames import Frame, assemble
 from mattebox_proto.errors import (
@@ -24,6 +25,8 @@ from mattebox_proto.errors import (
 )
 from mattebox_proto.limits import CHUNK_BYTES
 from mattebox_proto.mattebox.v1 import (
+    captions_pb2,
+    captions_pb2_grpc,
     clips_pb2,
     clips_pb2_grpc,
     edit_pb2,
@@ -74,6 +77,7 @@ class Client:
         self._system = system_pb2_grpc.SystemStub(self._channel)
         self._clips = clips_pb2_grpc.ClipsStub(self._channel)
         self._masks = masks_pb2_grpc.MasksStub(self._channel)
+        self._captions = captions_pb2_grpc.CaptionsStub(self._channel)
         self._jobs = jobs_pb2_grpc.JobsStub(self._channel)
 
     @classmethod
@@ -139,8 +143,12 @@ class Client:
             return self._system.ClearCache(system_pb2.ClearCacheRequest(kinds=kinds), timeout=_SUBMIT)
 
     def models(self) -> Sequence[system_pb2.Model]:
+        return self.list_models().models
+
+    def list_models(self) -> system_pb2.ListModelsResponse:
+        """The models for edits, and the captioners."""
         with self._errors("listing models", _QUICK):
-            return self._system.ListModels(system_pb2.ListModelsRequest(), timeout=_QUICK).models
+            return self._system.ListModels(system_pb2.ListModelsRequest(), timeout=_QUICK)
 
     def methods(self) -> Sequence[system_pb2.Method]:
         with self._errors("listing methods", _QUICK):
@@ -211,6 +219,15 @@ class Client:
                 yield from stream
             finally:
                 stream.cancel()
+
+    # Captions
+
+    def describe(self, request: captions_pb2.DescribeRequest) -> CancellableCall[captions_pb2.DescribeEvent]:
+        """Iterate over it for how far it is, and then the caption; `cancel` ends it from any thread."""
+        return CancellableCall(
+            lambda: self._captions.Describe(request, timeout=_STREAM),
+            lambda: self._errors("describing a picture", _STREAM),
+        )
 
     # Jobs
 

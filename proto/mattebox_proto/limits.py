@@ -17,6 +17,9 @@ CHUNK_BYTES = 1 << 20
 MAX_MESSAGE_BYTES = 256 << 20
 """Bytes of one message, at most; the masks of an edit travel in one."""
 
+MAX_PICTURE_BYTES = MAX_MESSAGE_BYTES * 3 // 4
+"""Of an edit's references and condition pictures together: the masks travel in the same message."""
+
 
 def size_fault(width: int, height: int) -> str:
     """Says what is wrong with a picture's size; empty when it is fine."""

@@ -4,9 +4,11 @@ that loads one.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -344,3 +346,22 @@ def scorer(tiny_scorer: Path) -> Scorer:
     from mattebox_backend.models.registry import ModelRegistry
 
     return ModelRegistry().load_scorer(str(tiny_scorer), Device("cpu", 0, "float32"))
+
+
+@pytest.fixture(scope="session")
+def florences() -> ModuleType:
+    """`tiny_florence`: what makes a captioner, and the pictures that it knows."""
+    source = Path(__file__).with_name("tiny_florence.py")
+    spec = importlib.util.spec_from_file_location("tiny_florence", source)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def tiny_captioner(florences: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a Florence-2 that knows two pictures; tests leave it as it is."""
+    made: Path = florences.build_tiny_captioner(tmp_path_factory.mktemp("captioners") / "tiny-florence")
+    return made

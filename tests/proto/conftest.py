@@ -14,6 +14,8 @@ from hypothesis import settings
 from mattebox_proto.auth import ERROR_KEY, TOKEN_KEY
 from mattebox_proto.client import Endpoint
 from mattebox_proto.mattebox.v1 import (
+    captions_pb2,
+    captions_pb2_grpc,
     clips_pb2,
     clips_pb2_grpc,
     jobs_pb2,
@@ -87,6 +89,7 @@ class TinyBackend:
             (system_pb2_grpc, "System", system_pb2),
             (clips_pb2_grpc, "Clips", clips_pb2),
             (masks_pb2_grpc, "Masks", masks_pb2),
+            (captions_pb2_grpc, "Captions", captions_pb2),
             (jobs_pb2_grpc, "Jobs", jobs_pb2),
         ):
             getattr(module, f"add_{service}Servicer_to_server")(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,14 @@ from mattebox_proto.errors import (
     Cancelled,
     DeadlineExceeded,
     InvalidRequest,
+    ModelMissing,
     NotFound,
     TooLarge,
     Unauthorised,
     VersionMismatch,
     from_kind,
 )
-from mattebox_proto.mattebox.v1 import clips_pb2, edit_pb2, jobs_pb2, masks_pb2, system_pb2
+from mattebox_proto.mattebox.v1 import captions_pb2, clips_pb2, edit_pb2, jobs_pb2, masks_pb2, system_pb2
 
 Start = Callable[..., Any]
 Fail = Callable[..., Any]
@@ -47,6 +48,7 @@ def test_the_token_goes_with_every_method(start: Start, fail: Fail, tmp_path: Pa
         )
         client.open_clip(tmp_path / "clip.mp4")
         list(client.propose_regions(masks_pb2.ProposeRequest()))
+        list(client.describe(captions_pb2.DescribeRequest()))
         list(client.read_clip("c", 0, 1)), client.submit(edit_pb2.Edit()), client.job("j"), client.jobs()
         list(client.watch_once(jobs_pb2.WatchRequest())), client.cancel("j"), list(client.log("j"))
         client.take("t"), client.takes(), client.delete_take("t"), list(client.read_take("t"))
@@ -58,11 +60,41 @@ def test_the_token_goes_with_every_method(start: Start, fail: Fail, tmp_path: Pa
             (system_pb2, "System"),
             (clips_pb2, "Clips"),
             (masks_pb2, "Masks"),
+            (captions_pb2, "Captions"),
             (jobs_pb2, "Jobs"),
         )
     ]
     assert called == {method.name for service in services for method in service.methods}
     assert {token for _, token in tiny.seen.calls} == {"secret"}
+
+
+def test_a_description_is_cancelled_from_another_thread(start: Start) -> None:
+    gone = threading.Event()
+
+    def describe(_: object, context: grpc.ServicerContext) -> Iterator[captions_pb2.DescribeEvent]:
+        context.add_callback(gone.set)
+        yield captions_pb2.DescribeEvent(state=captions_pb2.DESCRIBE_STATE_WAITING)
+        gone.wait(20)
+        yield captions_pb2.DescribeEvent(caption="nobody reads this")
+
+    tiny = start(Describe=describe)
+    with Client.connect(tiny.endpoint) as client:
+        call = client.describe(captions_pb2.DescribeRequest())
+        events = iter(call)
+        assert next(events).state == captions_pb2.DESCRIBE_STATE_WAITING
+        threading.Timer(0.05, call.cancel).start()
+        assert list(events) == []
+        assert gone.wait(20), "the backend was not told"
+        early = client.describe(captions_pb2.DescribeRequest())
+        early.cancel()
+        assert list(early) == []
+    assert [name for name, _ in tiny.seen.calls].count("Describe") == 1
+
+
+def test_a_description_that_fails_says_why(start: Start, fail: Fail) -> None:
+    tiny = start(Describe=fail(grpc.StatusCode.NOT_FOUND, "There is no captioner.", "model-missing"))
+    with Client.connect(tiny.endpoint) as client, pytest.raises(ModelMissing, match="no captioner"):
+        list(client.describe(captions_pb2.DescribeRequest()))
 
 
 def test_a_wrong_token_is_said_in_words(start: Start) -> None:

@@ -123,6 +123,10 @@ def test_keyframes_references_and_parameters_are_read() -> None:
             "its regions are 'cat'",
         ),
         (
+            HEAD + REGION + BOX + 2 * '[[reference]]\nframe = 1\nimage = "x"\nregion = "cat"\n',
+            "two references of region 'cat' at frame 1; keep one of them",
+        ),
+        (
             HEAD + REGION + BOX + '[[reference]]\nframe = 1\nimage = "x"\nregion = "cat"\nfit = "stretch"\n',
             "fit of reference number 1 = 'stretch' is not known; it is one of cover or contain",
         ),

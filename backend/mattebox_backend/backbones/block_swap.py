@@ -72,11 +72,7 @@ class BlockSwap:
 
         Raises `InvalidEdit` for more blocks than there are.
         """
-        if not 0 <= blocks_to_swap <= len(blocks):
-            raise InvalidEdit(
-                f"blocks_to_swap is {blocks_to_swap} and the model has {len(blocks)} blocks; use 0 to "
-                f"{len(blocks)}."
-            )
+        check_blocks_to_swap(blocks_to_swap, len(blocks))
         self.resident_bytes = 0
         """Of the blocks' frozen weights, those that are on the device now."""
         self.peak_resident_bytes = 0
@@ -229,6 +225,12 @@ class _Bring:
 
     def __call__(self, block: torch.nn.Module, inputs: object) -> None:
         self.swap.bring(self.index, turns=torch.is_grad_enabled())
+
+
+def check_blocks_to_swap(count: int, blocks: int) -> None:
+    """Raise `InvalidEdit` where there are not as many blocks."""
+    if not 0 <= count <= blocks:
+        raise InvalidEdit(f"blocks_to_swap is {count} and the model has {blocks} blocks; use 0 to {blocks}.")
 
 
 def spread(blocks: int, count: int) -> tuple[int, ...]:

@@ -19,6 +19,11 @@ from mattebox_backend.backbones.protocol import WorkingSize
 from mattebox_backend.device import Device
 from mattebox_backend.diffusion.flow import FlowSchedule
 
+TOKENS_TOGETHER = 8192
+"""Up to so many tokens, the branches of a step run as one batch; beyond it a batch saves no time and takes
+its memory twice.
+"""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prompt:

@@ -23,7 +23,7 @@ from transformers.utils import logging as transformers_logging
 from mattebox_backend.backbones.folder import ModelFolder, ParameterValue
 from mattebox_backend.backbones.protocol import WorkingSize
 from mattebox_backend.backbones.stable_diffusion import load_weights, refusing
-from mattebox_backend.backbones.video_protocol import Prompt
+from mattebox_backend.backbones.video_protocol import TOKENS_TOGETHER, Prompt
 from mattebox_backend.device import Device
 from mattebox_backend.diffusion.flow import FlowSchedule
 from mattebox_backend.errors import InvalidEdit, ModelRefused
@@ -33,10 +33,6 @@ COMPONENTS = ("transformer", "vae", "text_encoder", "tokenizer", "image_encoder"
 TEXT_LENGTH = 512
 """Tokens that the transformer is given of every text; it tells them from those of the picture by that."""
 FRAME_STRIDE = 4
-_TOKENS_TOGETHER = 8192
-"""Up to so many tokens, the branches of a step run as one batch; beyond it a batch saves no time and takes
-its memory twice.
-"""
 
 
 @dataclass(slots=True, eq=False)
@@ -189,7 +185,7 @@ class Wan:
         prompts: Sequence[Prompt],
     ) -> torch.Tensor:
         """See `VideoBackbone.predict`."""
-        if len(latents) > 1 and latents[0, :, 0].numel() // 4 > _TOKENS_TOGETHER:
+        if len(latents) > 1 and latents[0, :, 0].numel() // 4 > TOKENS_TOGETHER:
             return torch.cat(
                 [
                     self.predict(latents[place : place + 1], timestep, condition, [prompt])

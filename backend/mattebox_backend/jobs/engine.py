@@ -16,6 +16,7 @@ import numpy as np
 from mattebox_media.clip import ClipInfo, Frame
 from numpy.typing import NDArray
 
+from mattebox_backend.captions import CaptionRequest, Tell, describe
 from mattebox_backend.edit import Edit
 from mattebox_backend.segment import Proposal, ProposalRequest, propose_regions
 
@@ -52,8 +53,8 @@ class DeviceState:
 
 
 class Engine(Protocol):
-    """One device and what renders on it. `render`, `propose` and `release` are called by one thread at a
-    time.
+    """One device and what renders on it. `render`, `propose`, `describe` and `release` are called by one
+    thread at a time.
     """
 
     def prepare(self) -> None:
@@ -81,8 +82,11 @@ class Engine(Protocol):
     ) -> Sequence[Proposal]:
         """Candidates for regions; see `segment.propose_regions`."""
 
+    def describe(self, request: CaptionRequest, tell: Tell) -> str:
+        """Words for a picture; see `captions.describe`."""
+
     def release(self) -> None:
-        """Gives back the memory of a render or a search that ended, however it ended."""
+        """Gives back the memory of what ran on the device and ended, however it ended."""
 
 
 class RenderEngine:
@@ -142,6 +146,9 @@ class RenderEngine:
         self, request: ProposalRequest, progress: Callable[[Stage, int, int], None]
     ) -> Sequence[Proposal]:
         return propose_regions(request, models=self._models, device=self._chosen(), progress=progress)
+
+    def describe(self, request: CaptionRequest, tell: Tell) -> str:
+        return describe(request, models=self._models, device=self._chosen(), tell=tell)
 
     def release(self) -> None:
         gc.collect()

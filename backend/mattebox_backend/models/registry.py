@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mattebox_backend.backbones.folder import ModelFolder, ParameterValue
+from mattebox_backend.captions import folders as captioners
 from mattebox_backend.errors import ModelRefused, UnknownModel
 
 if TYPE_CHECKING:
     from mattebox_backend.backbones.controlnet import ControlNet
     from mattebox_backend.backbones.protocol import Backbone
     from mattebox_backend.backbones.video_protocol import VideoBackbone
+    from mattebox_backend.captions.florence import Florence
     from mattebox_backend.device import Device
     from mattebox_backend.metrics.scorer import Scorer
 
@@ -94,6 +96,28 @@ class ModelRegistry:
             raise _unknown("scorer", name, self._names(_is_scorer))
         return place
 
+    def resolve_captioner(self, name: str) -> Path:
+        """The folder of a captioner (a Florence-2); where no name is given, of the first that can be loaded.
+
+        One on the hub counts once it lies in the hub's cache on this machine: none is ever fetched. Raises
+        UnknownModel, and ModelRefused for one whose files say that it cannot be loaded.
+        """
+        place = _at_path(name, "captioner") if name else None
+        known = self.captioners() if place is None else [_captioner_entry(name, place)]
+        for entry in known:
+            if not name and entry.available:
+                return Path(entry.location)
+            if entry.id == name and entry.note:
+                raise ModelRefused(f"The captioner {name} cannot be loaded: {entry.note}.")
+            if entry.id == name:
+                return Path(entry.location)
+        if not name:
+            raise UnknownModel(self.captioner_note())
+        names = ", ".join(entry.id for entry in known) or "no captioner"
+        raise UnknownModel(
+            f"The captioner “{name}” is not on this machine, which has {names}; {captioners.HOW_TO_GET_ONE}."
+        )
+
     def load(self, backbone_id: str, device: Device) -> Backbone:
         """The loaded image model, kept for the next job. Raises UnknownModel and ModelRefused."""
         from mattebox_backend.backbones import load_backbone
@@ -126,6 +150,13 @@ class ModelRegistry:
 
         return open_scorer(self.resolve_scorer(name), device)
 
+    def load_captioner(self, name: str, device: Device) -> Florence:
+        """A captioner, loaded anew: who asks for it frees it. Raises UnknownModel and ModelRefused."""
+        from mattebox_backend.captions.florence import Florence
+
+        path = self.resolve_captioner(name)
+        return Florence.load(ModelFolder(name or path.name, path), device)
+
     def unload(self) -> None:
         """Frees the loaded backbone and ControlNet."""
         with self._lock:
@@ -141,6 +172,27 @@ class ModelRegistry:
                 if _is_model(path):
                     found[path.name] = self._entry(path.name, path)
         return sorted(found.values(), key=lambda entry: entry.id)
+
+    def captioners(self) -> list[ModelEntry]:
+        """Captioners: those in folders, then those in the hub's cache on this machine."""
+        found: dict[str, Path] = {}
+        for folder in (shipped_folder(), *self._folders):
+            for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+                if _is_captioner(path):
+                    found.setdefault(path.name, path)
+        for name, path in _hub_snapshots("config.json"):
+            if _is_captioner(path):
+                found.setdefault(name, path)
+        return [_captioner_entry(name, path) for name, path in found.items()]
+
+    def captioner_note(self) -> str:
+        """Why there is no captioner that can be loaded, and how to get one; empty where there is one."""
+        known = self.captioners()
+        if any(entry.available for entry in known):
+            return ""
+        why = "; ".join(f"{entry.id}: {entry.note}" for entry in known)
+        there = f"No captioner on this machine can be loaded ({why})" if why else "There is no captioner here"
+        return f"{there}; {captioners.HOW_TO_GET_ONE}."
 
     def _kept(self, backbone_id: str, device: Device, load: Callable[[Path | str, Device, _Find], T]) -> T:
         """What `load` makes of a model, loaded once for as long as no other one is asked for."""
@@ -192,12 +244,8 @@ class ModelRegistry:
         return ", ".join(entry.id for entry in self.entries() if entry.available) or "none that is installed"
 
     def _cached_hub_models(self) -> Iterator[ModelEntry]:
-        from huggingface_hub.constants import HF_HUB_CACHE
-
-        for folder in sorted(Path(HF_HUB_CACHE).glob("models--*--*")):
-            snapshots = sorted(folder.glob(f"snapshots/*/{_INDEX}"), key=lambda path: path.stat().st_mtime)
-            if snapshots:
-                yield self._entry("/".join(folder.name.split("--")[1:]), snapshots[-1].parent)
+        for name, path in _hub_snapshots(_INDEX):
+            yield self._entry(name, path)
 
     def _entry(self, name: str, path: Path) -> ModelEntry:
         folder, pipeline = ModelFolder(name, path), ""
@@ -255,6 +303,25 @@ def _is_controlnet(folder: Path) -> bool:
 
 def _is_scorer(folder: Path) -> bool:
     return _says(folder, "model_type", "clip")
+
+
+def _is_captioner(folder: Path) -> bool:
+    return _says(folder, "model_type", "florence2")
+
+
+def _captioner_entry(name: str, path: Path) -> ModelEntry:
+    note = captioners.fault_of(ModelFolder(name, path))
+    return ModelEntry(name, captioners.FAMILY, str(path), not note, note)
+
+
+def _hub_snapshots(mark: str) -> Iterator[tuple[str, Path]]:
+    """Hub ids in the hub's cache on this machine, with their newest snapshot that has the file `mark`."""
+    from huggingface_hub import constants
+
+    for folder in sorted(Path(constants.HF_HUB_CACHE).glob("models--*--*")):
+        snapshots = sorted(folder.glob(f"snapshots/*/{mark}"), key=lambda path: path.stat().st_mtime)
+        if snapshots:
+            yield "/".join(folder.name.split("--")[1:]), snapshots[-1].parent
 
 
 def _says(folder: Path, key: str, value: str) -> bool:

@@ -44,9 +44,11 @@ def write_checkpoint(
         tensors |= {f"optimizer.{place}.{key}": value for key, value in state.items()}
     tensors |= {f"average.{key}": value for key, value in (average or {}).items()}
     metadata = {"step": str(step), "fingerprint": fingerprint}
-    write_atomically(
-        path, save({key: value.detach().contiguous() for key, value in tensors.items()}, metadata)
-    )
+    # Copies, since the format refuses two names for one memory and a UMT5 encoder has two for its embedding.
+    copies = {
+        key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in tensors.items()
+    }
+    write_atomically(path, save(copies, metadata))
 
 
 def read_checkpoint(

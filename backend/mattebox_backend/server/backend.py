@@ -16,6 +16,8 @@ from grpc_reflection.v1alpha import reflection
 from mattebox_proto.auth import new_token
 from mattebox_proto.discovery import BackendCard, process_lives, read_card, remove_card, write_card
 from mattebox_proto.mattebox.v1 import (
+    captions_pb2,
+    captions_pb2_grpc,
     clips_pb2,
     clips_pb2_grpc,
     jobs_pb2,
@@ -38,6 +40,7 @@ from mattebox_backend.jobs.turns import DeviceTurns
 from mattebox_backend.jobs.worker import StoredEdit, Worker
 from mattebox_backend.models.registry import ModelRegistry
 from mattebox_backend.server.addresses import Certificate, Listen, bind
+from mattebox_backend.server.captions import CaptionsServicer
 from mattebox_backend.server.clips import ClipsServicer
 from mattebox_backend.server.interceptors import Activity, ErrorGate, TokenGate
 from mattebox_backend.server.jobs import MOST_WATCHERS, JobsServicer
@@ -63,6 +66,7 @@ _SERVICES = (
             (system_pb2, "System"),
             (clips_pb2, "Clips"),
             (masks_pb2, "Masks"),
+            (captions_pb2, "Captions"),
             (jobs_pb2, "Jobs"),
         )
     ),
@@ -270,6 +274,16 @@ class Backend:
                 clips=self._clips,
                 turns=self._turns,
                 mask_limit=self._settings.mask_limit,
+                stopping=self.stopping,
+            ),
+            server,
+        )
+        captions_pb2_grpc.add_CaptionsServicer_to_server(
+            CaptionsServicer(
+                engine=self._engine,
+                models=self._models,
+                clips=self._clips,
+                turns=self._turns,
                 stopping=self.stopping,
             ),
             server,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import grpc
 from mattebox_proto.codecs.params import encode_params
@@ -13,7 +14,7 @@ from mattebox_proto.version import CONTRACT, mismatch, version
 
 from mattebox_backend.jobs.caches import Caches
 from mattebox_backend.jobs.engine import Engine
-from mattebox_backend.models.registry import ModelRegistry
+from mattebox_backend.models.registry import ModelEntry, ModelRegistry, shipped_folder
 from mattebox_backend.settings import Settings, Storage
 
 
@@ -75,20 +76,9 @@ class SystemServicer(system_pb2_grpc.SystemServicer):
         self, request: system_pb2.ListModelsRequest, context: grpc.ServicerContext
     ) -> system_pb2.ListModelsResponse:
         return system_pb2.ListModelsResponse(
-            models=[
-                system_pb2.Model(
-                    id=entry.id,
-                    family=entry.family,
-                    location=entry.location,
-                    available=entry.available,
-                    note=entry.note,
-                    defaults={
-                        method: system_pb2.Model.MethodDefaults(params=encode_params(params))
-                        for method, params in entry.defaults.items()
-                    },
-                )
-                for entry in self._models.entries()
-            ]
+            models=[_model(entry) for entry in self._models.entries()],
+            captioners=[_model(entry) for entry in self._models.captioners()],
+            captioner_note=self._models.captioner_note(),
         )
 
     def ListMethods(
@@ -108,6 +98,21 @@ class SystemServicer(system_pb2_grpc.SystemServicer):
             for use in self._caches.usage()
         ]
         return system_pb2.CacheUsage(kinds=kinds, limit_bytes=self._caches.limit_bytes)
+
+
+def _model(entry: ModelEntry) -> system_pb2.Model:
+    return system_pb2.Model(
+        id=entry.id,
+        family=entry.family,
+        location=entry.location,
+        available=entry.available,
+        note=entry.note,
+        shipped=Path(entry.location).is_relative_to(shipped_folder()),
+        defaults={
+            method: system_pb2.Model.MethodDefaults(params=encode_params(params))
+            for method, params in entry.defaults.items()
+        },
+    )
 
 
 def _methods() -> list[system_pb2.Method]:

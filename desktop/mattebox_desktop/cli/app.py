@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -143,6 +144,35 @@ def _regions(
     from mattebox_desktop.cli.regions import Search, run_regions
 
     run_regions(Search(clip, count, prompt, span, backbone, reduction, seed), folder, backend, device)
+
+
+class Detail(StrEnum):
+    """How much a caption says."""
+
+    SENTENCE = "sentence"
+    DETAILED = "detailed"
+    PARAGRAPH = "paragraph"
+
+
+@app.command("caption")
+@guarded
+def _caption(
+    clip: Annotated[Path, typer.Argument(metavar="CLIP", help="A video, a picture sequence or a picture.")],
+    frame: Annotated[int, typer.Option(help="Which frame, from 0.")] = 0,
+    detail: Annotated[Detail, typer.Option(help="How much is said.")] = Detail.PARAGRAPH,
+    captioner: Annotated[
+        str,
+        typer.Option(
+            help="A Florence-2 on the backend's machine: a name, a folder or a hub id; any if absent."
+        ),
+    ] = "",
+    backend: Backend = "",
+    device: Device = "",
+) -> None:
+    """Says what a frame shows, for a prompt: Florence-2, where its weights are."""
+    from mattebox_desktop.cli.caption import run_caption
+
+    run_caption(clip, frame, detail.value, captioner, backend, device)
 
 
 @app.command("inspect")

@@ -43,6 +43,10 @@ class Bar:
         if note is not None:
             self._progress.update(self._task, note=note)
 
+    def show_waiting(self, note: str) -> None:
+        """What is going on, where nobody knows how far it is."""
+        self._progress.update(self._task, total=None, note=note)
+
     def show_job(self, progress: jobs_pb2.JobProgress) -> None:
         note = STAGES.get(progress.stage, "")
         if progress.of > 1:

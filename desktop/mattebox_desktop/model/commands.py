@@ -60,6 +60,18 @@ def set_source_prompt(project: Project, text: str) -> None:
     _set(project, Project.source_prompt, text, "Edit “was”")
 
 
+def describe_prompt(project: Project, text: str) -> None:
+    """Puts a captioner's words in place of the prompt: a step of its own, also right after typing."""
+    with project.changes.transaction("Describe into prompt"):
+        project.prompt = text
+
+
+def describe_source_prompt(project: Project, text: str) -> None:
+    """The same for what the clip shows."""
+    with project.changes.transaction("Describe “was”"):
+        project.source_prompt = text
+
+
 def set_method(project: Project, method: str) -> None:
     _set(project, Project.method, method, "Choose method")
 
@@ -97,7 +109,10 @@ def add_region(project: Project, name: str = "", prompt: str = "") -> Region:
 
 
 def remove_region(project: Project, region: Region) -> None:
+    """Its references go with it, and come back with it."""
     with project.changes.transaction(f"Delete {region.name}"):
+        for reference in project.references_of(region):
+            project.references.remove(reference)
         project.regions.remove(region)
 
 

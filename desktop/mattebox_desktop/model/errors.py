@@ -49,6 +49,63 @@ class IncompleteEditError(ModelError):
     """The project cannot be rendered yet; the sentence says what is missing."""
 
 
+class ReferencesUnusedError(IncompleteEditError):
+    """The chosen method would render without the references.
+
+    Attributes:
+        auto_helps: "auto" would choose a method that takes them.
+    """
+
+    def __init__(self, method: str, count: int, auto_helps: bool) -> None:
+        references = "the reference" if count == 1 else f"the {count} references"
+        remedy = (
+            "choose Auto as the method"
+            if auto_helps
+            else "this version of the backend has no method that takes references"
+        )
+        super().__init__(
+            f"“{method}” works from prompts alone and would leave {references} unused; {remedy}, or choose "
+            "“Render without references” in the Render menu."
+        )
+        self.auto_helps = auto_helps
+
+
+class FirstReferenceError(IncompleteEditError):
+    """An edit is carried on from the first frame, and there is no reference there.
+
+    Attributes:
+        frame: the first frame, which needs one.
+    """
+
+    def __init__(self, method: str, frame: int, region: str | None, other: int) -> None:
+        if region is None:
+            super().__init__(
+                f"“{method}” carries edited pictures on, and there is none between in and out; add a "
+                f"reference at the in point, frame {frame}."
+            )
+        else:
+            super().__init__(
+                f"“{region}” has a reference at frame {other} and none at the in point, frame {frame}, from "
+                "which the edit is carried on; add one there, or move the in point."
+            )
+        self.frame = frame
+
+
+class WrongModelError(IncompleteEditError):
+    """The chosen method does not run on the chosen model.
+
+    Attributes:
+        fitting: a model here that it runs on, if there is one.
+    """
+
+    def __init__(self, method: str, backbone: str, fitting: str | None) -> None:
+        remedy = (
+            "this machine has none that it runs on" if fitting is None else f"choose {fitting} as the model"
+        )
+        super().__init__(f"“{method}” does not run on the model {backbone}; {remedy}.")
+        self.fitting = fitting
+
+
 class ProjectFileError(ModelError):
     """A project file cannot be read or written.
 

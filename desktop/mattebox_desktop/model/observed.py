@@ -30,11 +30,16 @@ class Node:
 
 
 class Observed(Generic[T]):
-    """A property that tells who listens when it changes, and the node's history how to go back."""
+    """A property that tells who listens when it changes, and the node's history how to go back.
 
-    def __init__(self, default: T, what: str = "") -> None:
+    Args:
+        weigh: bytes that keeping a former value costs, where they count.
+    """
+
+    def __init__(self, default: T, what: str = "", *, weigh: Callable[[T], int] = lambda _: 0) -> None:
         self._default = default
         self.what = what
+        self.weigh = weigh
         self._slot = ""
 
     def __set_name__(self, owner: type[Node], name: str) -> None:
@@ -87,7 +92,7 @@ class _ValueChange(Generic[T]):
 
     @property
     def nbytes(self) -> int:
-        return 256
+        return 256 + self.prop.weigh(self.old)
 
     def revert(self) -> None:
         self.prop.put(self.node, self.old)
@@ -100,15 +105,21 @@ class ObservedList(Generic[T]):
     """A list whose changes are observed and recorded. Items are told apart by identity.
 
     Signals: `inserted(index, item)`, `removed(index, item)`, and `changed()` after either and after a move.
+
+    Args:
+        weigh: bytes that keeping an item costs which was taken out, where they count.
     """
 
-    def __init__(self, history: History | None, what: str) -> None:
+    def __init__(
+        self, history: History | None, what: str, *, weigh: Callable[[T], int] = lambda _: 0
+    ) -> None:
         self.inserted: Signal[[int, T]] = Signal()
         self.removed: Signal[[int, T]] = Signal()
         self.changed: Signal[[]] = Signal()
         self._history = history
         self._items: list[T] = []
         self.what = what
+        self.weigh = weigh
 
     def __len__(self) -> int:
         return len(self._items)
@@ -190,7 +201,8 @@ class _ListChange(Generic[T]):
 
     @property
     def nbytes(self) -> int:
-        return 256
+        kept = {id(item) for item in self.after}
+        return 256 + sum(self.items.weigh(item) for item in self.before if id(item) not in kept)
 
     def revert(self) -> None:
         self.items.put(_merge(list(self.items), self.after, self.before))

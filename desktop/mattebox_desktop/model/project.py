@@ -10,6 +10,7 @@ from typing import Any
 
 from mattebox_desktop.model.history import History
 from mattebox_desktop.model.observed import Node, Observed, ObservedList
+from mattebox_desktop.model.reference import Reference
 from mattebox_desktop.model.region import Region, RegionLook
 
 Value = bool | int | float | str
@@ -75,12 +76,26 @@ class Project(Node):
         self.changes = History() if history is None else history
         super().__init__(self.changes)
         self.regions: ObservedList[Region] = ObservedList(self.changes, "The regions")
+        self.references: ObservedList[Reference] = ObservedList(
+            self.changes, "The references", weigh=lambda reference: reference.picture.nbytes
+        )
         self.takes: ObservedList[Take] = ObservedList(self.changes, "The takes")
         self.extra: dict[str, Any] = {}
         self.extra_members: dict[str, bytes] = {}
 
     def take(self, id_: str | None) -> Take | None:
         return next((take for take in self.takes if take.id == id_), None)
+
+    def references_of(self, region: Region) -> list[Reference]:
+        """In the order of their frames."""
+        found = [reference for reference in self.references if reference.region is region]
+        return sorted(found, key=lambda reference: reference.frame)
+
+    def references_at(self, frame: int) -> list[Reference]:
+        """At most one for each region, the topmost region's first."""
+        regions = list(self.regions)
+        found = [reference for reference in self.references if reference.frame == frame]
+        return sorted(found, key=lambda reference: -regions.index(reference.region))
 
     @property
     def looks(self) -> list[RegionLook]:

@@ -1,4 +1,4 @@
-"""The `.mattebox` file: a zip with `project.json` and one lossless PNG per painted mask.
+"""The `.mattebox` file: a zip with `project.json` and one lossless PNG per painted mask and per reference.
 
 Every file carries the version of its layout; older ones are upgraded step by step, newer ones are refused in
 words. Fields and members that this version does not know are kept and written back. Nothing is ever pickled.
@@ -13,42 +13,45 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mattebox_media import files_at
 from mattebox_proto.atomic_file import replacing
+from numpy.typing import NDArray
 from PIL import Image
 from pydantic import ValidationError
 
-from mattebox_desktop.model.errors import MaskSizeError, ModelError, ProjectFileError
-from mattebox_desktop.model.history import History
-from mattebox_desktop.model.mask_track import Mask
-from mattebox_desktop.model.project import ClipRef, Project, Take
+from mattebox_desktop.model.errors import ModelError, ProjectFileError
+from mattebox_desktop.model.project import Project
+from mattebox_desktop.model.project_reading import project_of
 from mattebox_desktop.model.project_record import (
+    MAIN,
+    MASKS,
+    REFERENCES,
     ClipRecord,
     KeyRecord,
     ProjectRecord,
+    ReferenceRecord,
     RegionRecord,
     TakeRecord,
-    unknown,
 )
+from mattebox_desktop.model.reference import Reference
 from mattebox_desktop.model.region import Region
 
 SUFFIX = ".mattebox"
-VERSION = 1
-UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+VERSION = 2
+"""2: references. A Mattebox that does not know them must not render as if there were none."""
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: lambda document: {**document, "references": []},
+}
 """From a version to the next: each takes the parsed `project.json` of that version and returns the next
 one's.
 """
 
-_MAIN = "project.json"
 _LONGEST_MAIN = 64 << 20
 _DAMAGE = (KeyError, ModelError, NotImplementedError, RuntimeError, SyntaxError, ValueError, zlib.error)
 """What zipfile, zlib, json and Pillow raise on bytes that were changed or cut."""
-_MASKS = "masks/"
 
 
 def project_path(path: Path) -> Path:
@@ -68,12 +71,15 @@ def save_project(project: Project, path: Path) -> None:
             zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
         ):
             record = _record(project, path.parent.resolve())
-            archive.writestr(_MAIN, json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False))
+            archive.writestr(MAIN, json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False))
             for region in project.regions:
                 for frame, mask in region.masks.keys.items():
                     if mask is not None:
-                        picture = region.masks.encoded(frame, _png)
+                        picture = region.masks.encoded(frame, png)
                         archive.writestr(_member(region, frame), picture, compress_type=zipfile.ZIP_STORED)
+            for reference in project.references:
+                picture = reference.picture.encoded(png)
+                archive.writestr(_picture_member(reference), picture, compress_type=zipfile.ZIP_STORED)
             for name, data in project.extra_members.items():
                 archive.writestr(name, data)
     except OSError as error:
@@ -91,7 +97,7 @@ def load_project(path: Path) -> Project:
         ProjectFileError: it cannot be read, is no project, is damaged, or comes from a newer Mattebox.
     """
     with _opened(path) as archive:
-        return _project(_parse(path, archive), archive, path.parent.resolve())
+        return project_of(_parse(path, archive), archive, path.parent.resolve())
 
 
 def clip_of_project(path: Path) -> Path | None:
@@ -154,6 +160,13 @@ def upgraded(document: dict[str, Any], path: Path) -> dict[str, Any]:
     return document
 
 
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """A mask (H, W) or a picture (H, W, 3) as it lies in the file: quick to write, and lossless."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
 # -- writing -------------------------------------------------------------------------------------------------
 
 
@@ -185,6 +198,17 @@ def _record(project: Project, folder: Path) -> ProjectRecord:
         take_in_use=project.take_in_use,
         awaited_jobs=list(project.awaited_jobs),
         regions=[_region_record(region) for region in project.regions],
+        references=[
+            ReferenceRecord(
+                id=reference.id,
+                frame=reference.frame,
+                region=reference.region.id,
+                picture=_picture_member(reference),
+                source=reference.picture.source,
+                **reference.extra,
+            )
+            for reference in project.references
+        ],
         takes=[
             TakeRecord(
                 id=take.id,
@@ -225,13 +249,11 @@ def _region_record(region: Region) -> RegionRecord:
 
 
 def _member(region: Region, frame: int) -> str:
-    return f"{_MASKS}{region.id}/{frame:06d}.png"
+    return f"{MASKS}{region.id}/{frame:06d}.png"
 
 
-def _png(mask: Mask) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(mask).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
+def _picture_member(reference: Reference) -> str:
+    return f"{REFERENCES}{reference.id}.png"
 
 
 def _relative(path: Path, folder: Path) -> str | None:
@@ -246,9 +268,9 @@ def _relative(path: Path, folder: Path) -> str | None:
 
 def _parse(path: Path, archive: zipfile.ZipFile) -> ProjectRecord:
     try:
-        if archive.getinfo(_MAIN).file_size > _LONGEST_MAIN:
-            raise ValueError(f"{_MAIN} is larger than {_LONGEST_MAIN >> 20} MB")
-        document = json.loads(archive.read(_MAIN))
+        if archive.getinfo(MAIN).file_size > _LONGEST_MAIN:
+            raise ValueError(f"{MAIN} is larger than {_LONGEST_MAIN >> 20} MB")
+        document = json.loads(archive.read(MAIN))
     except KeyError as error:
         raise ProjectFileError(
             path, f"“{path}” is a zip file but not a Mattebox project; choose a file that Mattebox saved."
@@ -266,87 +288,6 @@ def _parse(path: Path, archive: zipfile.ZipFile) -> ProjectRecord:
         raise ProjectFileError(
             path, f"“{path}” is damaged: {where} — {first['msg'].lower()}; open a backup of it."
         ) from error
-
-
-def _project(record: ProjectRecord, archive: zipfile.ZipFile, folder: Path) -> Project:
-    project = Project(History())
-    used = {_MAIN}
-    with project.changes.transaction("Open project", undoable=False):
-        if record.clip is not None:
-            project.clip = _clip(record.clip, folder)
-        project.in_point, project.out_point = record.in_point, record.out_point
-        project.prompt, project.source_prompt = record.prompt, record.source_prompt
-        project.method, project.backbone = record.method, record.backbone
-        project.seed, project.params = record.seed, record.params
-        for saved in record.regions:
-            if project.clip is None:
-                raise ProjectFileError(folder, "it has regions but no clip")
-            project.regions.append(_region(project, project.clip, saved, archive, used))
-        for take in record.takes:
-            project.takes.append(
-                Take(
-                    id=take.id,
-                    name=take.name,
-                    path=Path(take.path),
-                    start=take.start,
-                    stop=take.stop,
-                    seed=take.seed,
-                    prompt=take.prompt,
-                    made=take.made,
-                    report=take.report,
-                    extra=unknown(take),
-                )
-            )
-        project.take_in_use = record.take_in_use
-        project.awaited_jobs = tuple(record.awaited_jobs)
-    project.extra = unknown(record)
-    project.extra_members = {
-        name: archive.read(name)
-        for name in archive.namelist()
-        if name not in used and not name.endswith("/") and not name.startswith(_MASKS)
-    }
-    project.changes.mark_saved()
-    return project
-
-
-def _clip(record: ClipRecord, folder: Path) -> ClipRef:
-    beside = None if record.relative is None else (folder / record.relative)
-    # A project that was moved together with its clip finds it again.
-    path = beside.resolve() if beside is not None and files_at(beside) else Path(record.path)
-    return ClipRef(
-        path,
-        record.width,
-        record.height,
-        record.frame_count,
-        Fraction(record.frame_rate),
-        record.content_hash,
-        extra=unknown(record),
-    )
-
-
-def _region(
-    project: Project, clip: ClipRef, record: RegionRecord, archive: zipfile.ZipFile, used: set[str]
-) -> Region:
-    region = Region(project.changes, clip.shape, clip.frame_count, id_=record.id)
-    region.name, region.prompt = record.name, record.prompt
-    region.color, region.letter, region.visible = record.color, record.letter, record.visible
-    region.mode, region.dilation, region.feather = record.mode, record.dilation, record.feather
-    region.words = tuple(record.words)
-    region.extra = unknown(record)
-    for key in record.keys:
-        region.masks.set_key(key.frame, None if key.mask is None else _mask(archive, key.mask, clip.shape))
-        if key.mask is not None:
-            used.add(key.mask)
-    return region
-
-
-def _mask(archive: zipfile.ZipFile, member: str, shape: tuple[int, int]) -> Mask:
-    with archive.open(member) as file, Image.open(io.BytesIO(file.read()), formats=("PNG",)) as image:
-        if image.mode != "L":
-            raise ValueError(f"{member} is not an 8-bit grey picture")
-        if image.size != (shape[1], shape[0]):  # before its pixels are unpacked
-            raise MaskSizeError(member, (image.height, image.width), shape)
-        return np.array(image, np.uint8)
 
 
 def _first_line(error: Exception) -> str:

@@ -9,7 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mattebox_desktop.model.region import MaskMode
 
-_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
+MAIN = "project.json"
+MASKS, REFERENCES = "masks/", "references/"
+"""The members of the archive, and the folders of its pictures."""
+_ID = re.compile(r"^[0-9A-Za-z_-]{1,64}$")
 
 
 class Record(BaseModel):
@@ -49,6 +52,18 @@ class RegionRecord(Record):
     keys: list[KeyRecord] = []
 
 
+class ReferenceRecord(Record):
+    """region: the id of one. picture: the PNG's name in the archive. source: the file it was read from; "" is
+    the clip's own frame.
+    """
+
+    id: Annotated[str, Field(pattern=_ID)]
+    frame: Annotated[int, Field(ge=0)]
+    region: str
+    picture: str
+    source: str = ""
+
+
 class TakeRecord(Record):
     id: str
     name: str
@@ -76,6 +91,7 @@ class ProjectRecord(Record):
     take_in_use: str | None = None
     awaited_jobs: list[str] = []
     regions: list[RegionRecord] = []
+    references: list[ReferenceRecord] = []
     takes: list[TakeRecord] = []
 
 

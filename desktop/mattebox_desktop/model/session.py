@@ -8,6 +8,7 @@ from enum import Enum, auto
 
 from mattebox_desktop.model.brush import Brush
 from mattebox_desktop.model.observed import Node, Observed
+from mattebox_desktop.model.reference import Reference
 from mattebox_desktop.model.region import Region
 
 
@@ -34,6 +35,10 @@ class Session(Node):
     masks_shown = Observed(True)
     compare = Observed(Compare.OFF)
     wipe = Observed(0.5)
+    reference = Observed[Reference | None](None)
+    """The one that commands are about."""
+    references_shown = Observed(False)
+    """Whether a frame's reference stands in the viewer for what is in use."""
 
     def __init__(self) -> None:
         super().__init__(None)

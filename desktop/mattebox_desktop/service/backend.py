@@ -14,8 +14,14 @@ from mattebox_proto.local import connect
 from mattebox_proto.paths import folders
 from PySide6.QtCore import QObject, QTimer, Signal
 
-from mattebox_desktop.service.job_view import BackendStatus, ConnectionState, MethodInfo, ModelInfo
-from mattebox_desktop.service.wire import method_infos, model_infos
+from mattebox_desktop.service.job_view import (
+    BackendStatus,
+    CaptionerInfo,
+    ConnectionState,
+    MethodInfo,
+    ModelInfo,
+)
+from mattebox_desktop.service.wire import captioner_info, method_infos, model_infos
 from mattebox_desktop.service.worker import Worker
 
 T = TypeVar("T")
@@ -24,6 +30,7 @@ HEARTBEAT_MS = 3000
 RESTARTS = 3
 RESTART_WINDOW = 120.0
 _LOG_TAIL = 20_000
+_Answer = tuple[Client, str, list[MethodInfo], list[ModelInfo], CaptionerInfo]
 _AWAY = (BackendGone, Unauthorised)
 """A backend that only answers late is busy: to start it again would end its jobs."""
 
@@ -33,14 +40,15 @@ class BackendConnection(QObject):
 
     A backend that goes away is started again, at most `RESTARTS` times in `RESTART_WINDOW` seconds.
 
-    Signals: `changed(BackendStatus)`; `methods(list[MethodInfo])` and `models(list[ModelInfo])` once it is
-    ready. `open_client` connects, starting a backend where none runs; it is given a function to call while
-    it waits, which raises when the desktop closes meanwhile.
+    Signals: `changed(BackendStatus)`; `methods(list[MethodInfo])`, `models(list[ModelInfo])` and
+    `captioner(CaptionerInfo)` once it is ready. `open_client` connects, starting a backend where none runs;
+    it is given a function to call while it waits, which raises when the desktop closes meanwhile.
     """
 
     changed = Signal(object)
     methods = Signal(object)
     models = Signal(object)
+    captioner = Signal(object)
 
     def __init__(
         self,
@@ -50,6 +58,7 @@ class BackendConnection(QObject):
         super().__init__(parent)
         self.status = BackendStatus(ConnectionState.IDLE, "backend not started")
         self.known_methods: list[MethodInfo] = []
+        self.known_models: list[ModelInfo] = []
         self._open_client = open_client or (lambda waiting: connect(waiting=waiting))
         self._client: Client | None = None
         self._worker = Worker("backend calls", self)
@@ -134,7 +143,7 @@ class BackendConnection(QObject):
 
     # -- in the worker ---------------------------------------------------------------------------------------
 
-    def _connected(self) -> tuple[Client, str, list[MethodInfo], list[ModelInfo]]:
+    def _connected(self) -> _Answer:
         self._client = None  # watchers may still listen on the old one: it closes with the last of them
         client = self._open_client(self._keep_waiting)
         try:
@@ -142,7 +151,9 @@ class BackendConnection(QObject):
             self._keep_waiting(0.0)  # closed meanwhile: nobody else would close this client
             info = client.info()
             words = f"local · {info.device_name or info.device.upper()} · ready"
-            return client, words, method_infos(client.methods()), model_infos(client.models())
+            listed = client.list_models()
+            models = model_infos(listed.models)
+            return client, words, method_infos(client.methods()), models, captioner_info(listed)
         except BaseException:
             self._client = None
             client.close()
@@ -156,11 +167,12 @@ class BackendConnection(QObject):
 
     # -- in the owner's thread -------------------------------------------------------------------------------
 
-    def _ready(self, answer: tuple[Client, str, list[MethodInfo], list[ModelInfo]]) -> None:
-        self._client, words, self.known_methods, models = answer
+    def _ready(self, answer: _Answer) -> None:
+        self._client, words, self.known_methods, self.known_models, captioner = answer
         self._set(ConnectionState.READY, words)
         self.methods.emit(self.known_methods)
-        self.models.emit(models)
+        self.models.emit(self.known_models)
+        self.captioner.emit(captioner)
         self._beat.start()
 
     def _failed(self, error: Exception) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 from mattebox_media import MediaError, open_clip
+from mattebox_proto.codecs.frames import decode_image
 from mattebox_proto.codecs.masks import decode_frames
 from mattebox_proto.codecs.params import decode_params
 from mattebox_proto.editfile.message import edit_message
@@ -16,12 +18,15 @@ from mattebox_proto.errors import InvalidEditFile, InvalidMessage
 from mattebox_proto.mattebox.v1 import clips_pb2, edit_pb2
 
 from mattebox_desktop.model import commands
-from mattebox_desktop.model.edit_request import AUTO, DEFAULT_METHOD
 from mattebox_desktop.model.errors import ModelError, ProjectFileError
 from mattebox_desktop.model.mask_track import Mask
+from mattebox_desktop.model.method_choice import AUTO, DEFAULT_METHOD
 from mattebox_desktop.model.project import ClipRef, Project
+from mattebox_desktop.model.reference import Picture
+from mattebox_desktop.model.reference_commands import add_reference
 from mattebox_desktop.model.region import MaskMode
 from mattebox_desktop.service.edit_pictures import read_image, read_mask, reference_reader
+from mattebox_desktop.service.pixels import eight_bit
 
 EDIT_FILES = (".toml", ".json")
 _MODES = {
@@ -33,8 +38,8 @@ _MODES = {
 
 @dataclass(frozen=True, slots=True)
 class OpenedEdit:
-    """project: renders what the edit file renders, but for its reference and condition pictures. pictures:
-    how many of them it has.
+    """project: renders what the edit file renders, but for its condition pictures. pictures: how many of them
+    it has.
     """
 
     project: Project
@@ -63,12 +68,14 @@ def project_of_edit(path: Path) -> OpenedEdit:
             read_reference=reference_reader(source),
         )
         ref = ClipRef(info.path.absolute(), info.width, info.height, info.frame_count, Fraction(info.fps))
-        return OpenedEdit(_project(ref, message), len(edit.references) + len(message.condition_pictures))
+        names = [str((path.parent / reference.image).absolute()) for reference in edit.references]
+        return OpenedEdit(_project(ref, message, names), len(message.condition_pictures))
     except (InvalidEditFile, InvalidMessage, MediaError, ModelError, OSError) as error:
         raise ProjectFileError(path, str(error)) from error
 
 
-def _project(clip: ClipRef, edit: edit_pb2.Edit) -> Project:
+def _project(clip: ClipRef, edit: edit_pb2.Edit, names: Sequence[str]) -> Project:
+    """names: the files of the references."""
     project = Project()
     with project.changes.transaction("Open edit", undoable=False):
         commands.set_clip(project, clip)
@@ -89,5 +96,9 @@ def _project(clip: ClipRef, edit: edit_pb2.Edit) -> Project:
                 before = mask
             if edit.stop < clip.frame_count:
                 region.masks.set_key(edit.stop, None)
+        regions = {region.name: region for region in project.regions}
+        for reference, name in zip(edit.references, names, strict=True):
+            picture = Picture(eight_bit(decode_image(reference.image)), name)
+            add_reference(project, reference.frame, regions[reference.region], picture)
     project.changes.mark_saved()
     return project

@@ -88,7 +88,7 @@ class Export(QObject):
         export would land on the project's own footage.
         """
         check_output(self.request.target, format=self.request.format)
-        _spare(self.request.kept, self.request.target)
+        spare(self.request.kept, self.request.target)
         self._thread.start()
 
     def cancel(self) -> None:
@@ -147,7 +147,7 @@ class Export(QObject):
             self.finished.emit(what)
 
 
-def _spare(kept: tuple[Path, ...], target: Path) -> None:
+def spare(kept: tuple[Path, ...], target: Path) -> None:
     """Raises OutputFailed when a file of the target is one of those to keep."""
     replaced = {file.resolve() for file in files_at(target)}
     if any(file.resolve() in replaced for path in kept for file in files_at(path)):

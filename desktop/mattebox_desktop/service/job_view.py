@@ -100,13 +100,22 @@ class MethodInfo:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """defaults: by method, the parameters that this model does best with."""
+    """defaults: by method, the parameters that this model does best with. shipped: it came with Mattebox."""
 
     id: str
     family: str
     available: bool
     note: str
     defaults: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+    shipped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionerInfo:
+    """note: where there is none that can be used, why, and how to get one."""
+
+    available: bool
+    note: str
 
 
 class ConnectionState(Enum):

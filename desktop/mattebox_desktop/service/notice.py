@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Protocol
 
 
 class Severity(StrEnum):
@@ -34,3 +35,17 @@ class Notice:
     remedy: Remedy | None = None
     report: str = ""
     topic: str = ""
+
+
+class Say(Protocol):
+    """Says something in the bar."""
+
+    def __call__(
+        self,
+        what: str,
+        why: str,
+        remedy: Remedy | None = None,
+        *,
+        severity: Severity = Severity.ERROR,
+        topic: str = "",
+    ) -> None: ...

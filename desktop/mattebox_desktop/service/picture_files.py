@@ -58,7 +58,8 @@ def _opened(path: Path) -> Image.Image:
         raise PictureError(f"“{path.name}” does not exist any more; save it again.") from error
     except UnidentifiedImageError as error:
         raise PictureError(
-            f"“{path.name}” is no picture that Mattebox reads; save it as PNG, JPEG, WebP or TIFF."
+            f"“{path.name}” is no picture that Mattebox reads, or it is damaged; "
+            "save it as PNG, JPEG, WebP or TIFF."
         ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PictureError(f"“{path.name}” is too large for a reference; save a smaller one.") from error

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
-from mattebox_proto.codecs.frames import decode_image
+from mattebox_proto.codecs.frames import decode_image, encode_image
 from mattebox_proto.codecs.masks import encode_track
 from mattebox_proto.codecs.params import decode_params, encode_params
 from mattebox_proto.mattebox.v1 import edit_pb2, jobs_pb2, system_pb2
@@ -20,6 +20,7 @@ from mattebox_desktop.model.edit_request import EditRequest, RegionRequest
 from mattebox_desktop.model.project import Value
 from mattebox_desktop.model.region import MaskMode
 from mattebox_desktop.service.job_view import (
+    CaptionerInfo,
     JobState,
     JobView,
     MethodInfo,
@@ -69,6 +70,10 @@ def edit_message(request: EditRequest, clip: str) -> edit_pb2.Edit:
         seed=request.seed,
         regions=[_region_message(region, request.shape) for region in request.regions],
         params=encode_params(request.params),
+        references=[
+            edit_pb2.Reference(frame=r.frame, region=r.region, image=encode_image(r.pixels))
+            for r in request.references
+        ],
     )
 
 
@@ -166,9 +171,14 @@ def model_infos(models: Sequence[system_pb2.Model]) -> list[ModelInfo]:
             model.available,
             model.note,
             {method: decode_params(defaults.params) for method, defaults in model.defaults.items()},
+            model.shipped,
         )
         for model in models
     ]
+
+
+def captioner_info(listed: system_pb2.ListModelsResponse) -> CaptionerInfo:
+    return CaptionerInfo(any(model.available for model in listed.captioners), listed.captioner_note)
 
 
 def _parameter(parameter: system_pb2.MethodParameter) -> ParameterInfo:

@@ -8,21 +8,26 @@ from pathlib import Path
 
 from mattebox_media import ClipInfo, MediaError, OutputFormat
 from PySide6.QtCore import QObject, Signal
+from PySide6.QtGui import QGuiApplication
 
 from mattebox_desktop.model import commands
 from mattebox_desktop.model.bindings import Bindings
-from mattebox_desktop.model.edit_request import edit_request
-from mattebox_desktop.model.errors import IncompleteEditError, ModelError
+from mattebox_desktop.model.errors import ModelError
+from mattebox_desktop.model.method_choice import Known
 from mattebox_desktop.model.project import Project, Take
+from mattebox_desktop.model.reference import Reference
 from mattebox_desktop.model.region import Region
 from mattebox_desktop.model.session import Compare, Session
 from mattebox_desktop.service.backend import BackendConnection
+from mattebox_desktop.service.captions import CaptionOrder, Captions
 from mattebox_desktop.service.documents import Documents
 from mattebox_desktop.service.export import ExportRequest
 from mattebox_desktop.service.exports import EXPORT_KEY, Exports
-from mattebox_desktop.service.job_view import BackendStatus, ConnectionState, JobView, TakeView
+from mattebox_desktop.service.job_view import BackendStatus, ConnectionState, JobView
 from mattebox_desktop.service.notice import Notice, Remedy, Severity
+from mattebox_desktop.service.orders import Orders
 from mattebox_desktop.service.playback import Playback
+from mattebox_desktop.service.references import References
 from mattebox_desktop.service.renders import Renders
 from mattebox_desktop.service.screen import Screen
 
@@ -51,7 +56,9 @@ class Workspace(QObject):
         self.renders = Renders(self.backend, self)
         self.screen = Screen(self)
         self.exports = Exports(self)
-        self._orders: dict[str, Project] = {}
+        self.references = References(self)
+        self.captions = Captions(self.backend, self)
+        self.orders = Orders(self.documents, self.backend, self.renders, self._say, self.go_to, self)
         self._bindings = Bindings()
         self._connect()
 
@@ -75,10 +82,12 @@ class Workspace(QObject):
         self.screen.source_failed.connect(self._frame_failed)
         self.screen.take_failed.connect(self._take_failed)
         self.exports.failed.connect(lambda what, why, topic: self._say(what, why, topic=topic))
+        self.references.failed.connect(lambda what, why: self._say(what, why, topic="reference"))
+        self.references.changed.connect(self._reference_changed)
+        self.references.not_opened.connect(self._reference_not_opened)
         self.backend.changed.connect(self._backend_changed)
-        self.renders.job_changed.connect(self._job_changed)
-        self.renders.take_ready.connect(self._take_ready)
-        self.renders.came_to_nothing.connect(lambda job: self._stop_awaiting(self.project, job.id))
+        self.orders.take_added.connect(self.take_added)
+        self.orders.settled.connect(self.settled)
         self.renders.failed.connect(self._render_failed)
         self._project_replaced(documents.project)
 
@@ -96,16 +105,14 @@ class Workspace(QObject):
 
     # -- making ----------------------------------------------------------------------------------------------
 
-    def render(self) -> None:
+    def render(self, *, with_references: bool = True) -> None:
         """Sends the project as it is to be rendered; what is missing is said in the bar."""
-        project = self.project
-        try:
-            request = edit_request(project, self.documents.name)
-        except IncompleteEditError as error:
-            self._say("Not ready to render", str(error), severity=Severity.WARNING, topic="render")
-            return
-        self.settled.emit("render")
-        self._orders[self.renders.submit(request).key] = project
+        self.orders.render(with_references=with_references)
+
+    @property
+    def known(self) -> Known:
+        """The backend's methods and models, as far as it has told of them."""
+        return self.orders.known
 
     def export(self, target: Path, format_: OutputFormat, start: int, stop: int, take: Take | None) -> None:
         """Writes frames [start, stop) to a file in the background; progress is a row of the queue."""
@@ -122,6 +129,35 @@ class Workspace(QObject):
             kept=(clip.path, *(other.path for other in self.project.takes)),
         )
         self.exports.start(request)
+
+    def describe_source(self) -> None:
+        """Fills “was” with what the source shows at the in point; asked again, stops."""
+        self._describe(commands.describe_source_prompt)
+
+    def describe_prompt(self) -> None:
+        """Fills the prompt with what the source shows at the in point, as words to change; asked again,
+        stops.
+        """
+        self._describe(commands.describe_prompt)
+
+    def _describe(self, fill: Callable[[Project, str], None]) -> None:
+        """fill: the command that takes the words; it also tells what is being described."""
+        if self.captions.purpose is fill:
+            self.captions.cancel()
+            return
+        project = self.project
+        clip = commands.require_clip(project)
+        self.settled.emit("caption")
+        self.captions.describe(
+            CaptionOrder(
+                fill,
+                clip.path,
+                project.in_point,
+                project.backbone,
+                done=lambda text: project.changes.when_idle(lambda: fill(project, text)),
+                failed=lambda why: self._say("The frame could not be described", str(why), topic="caption"),
+            )
+        )
 
     def cancel(self, key: str) -> None:
         """Cancels a row of the queue: a render or the export."""
@@ -150,9 +186,11 @@ class Workspace(QObject):
         """Ends every thread. The backend goes on for whoever else uses it."""
         self.playback.stop()
         self.renders.stop()
+        self.captions.close()
         self.backend.close()
         self.renders.close()
         self.exports.close()
+        self.references.close()
         self.screen.close()
         self.documents.close()
 
@@ -177,28 +215,40 @@ class Workspace(QObject):
 
     def _project_replaced(self, project: Project) -> None:
         self.playback.stop()
+        self.captions.cancel()
         self.screen.clear()
-        self.session.region = None
+        self.references.set_project(project)
+        self.orders.forget_what_waits()
+        self.session.region = self.session.reference = None
         self.session.compare = Compare.OFF
         self.session.frame = project.in_point
         if len(project.regions):
             self.session.region = project.regions[0]
         self._bindings.clear()
         self._bindings.add(project.regions.removed.connect(self._region_removed))
+        self._bindings.add(project.references.removed.connect(self._reference_removed))
         self._bindings.add(Project.take_in_use.changed(project).connect(self._use_take))
         self._bindings.add(project.takes.changed.connect(lambda: self._use_take(project.take_in_use)))
-        self._bindings.add(Project.clip.changed(project).connect(lambda _: self._adopt()))
+        self._bindings.add(Project.clip.changed(project).connect(lambda _: self.orders.adopt()))
         for prop in (Project.in_point, Project.out_point):
             self._bindings.add(prop.changed(project).connect(lambda _: self._range_changed()))
-        for topic in ("clip", "render", "command", "export", "take", "edit"):
+        for topic in ("clip", "render", "command", "export", "take", "edit", "reference", "caption"):
             self.settled.emit(topic)
         self._use_take(project.take_in_use)
-        self._adopt()
+        self.orders.adopt()
 
     def _region_removed(self, index: int, region: Region) -> None:
         if self.session.region is region:
             regions = self.project.regions
             self.session.region = regions[min(index, len(regions) - 1)] if len(regions) else None
+
+    def _reference_removed(self, _: int, reference: Reference) -> None:
+        if self.session.reference is reference:
+            self.session.reference = None
+
+    def _reference_changed(self, reference: Reference) -> None:
+        self.settled.emit("reference")
+        self.session.reference = reference
 
     def _source_ready(self, _: ClipInfo) -> None:
         source = self.documents.source
@@ -228,59 +278,11 @@ class Workspace(QObject):
             f"{take.name} cannot be shown", str(error), Remedy("Render again", self.render), topic="take"
         )
 
-    def _adopt(self) -> None:
-        """Looks at the backend for renders that an earlier desktop or project began for what is open."""
-        project, clip = self.project, self.project.clip
-        if clip is None or not clip.content_hash or self.backend.status.state is not ConnectionState.READY:
-            return
-
-        def wanted(job: str) -> bool:
-            if project is self.project:
-                self._await_take(project, job)
-            return project is self.project
-
-        self.renders.adopt(clip.content_hash, project.awaited_jobs, wanted)
-
-    def _job_changed(self, job: JobView) -> None:
-        """Once the backend has named a job, its project remembers it: the take may come much later."""
-        if job.id and job.key in self._orders:
-            self._await_take(self._orders.pop(job.key), job.id)
-
-    @staticmethod
-    def _await_take(project: Project, job: str) -> None:
-        project.changes.when_idle(lambda: commands.await_take(project, job))
-
-    @staticmethod
-    def _stop_awaiting(project: Project, job: str) -> None:
-        project.changes.when_idle(lambda: commands.stop_awaiting(project, job))
-
-    def _take_ready(self, job: JobView, view: TakeView, path: Path) -> None:
-        project = self.project
-        project.changes.when_idle(lambda: self._add_take(project, job, view, path))
-
-    def _add_take(self, project: Project, job: JobView, view: TakeView, path: Path) -> None:
-        """Another project's take is left to the backend: that project asks for it when it is open again."""
-        if job.id not in project.awaited_jobs:
-            return
-        commands.stop_awaiting(project, job.id)
-        if project.take(view.id) is not None:
-            return
-        take = Take(
-            id=view.id,
-            name=project.next_take_name,
-            path=path,
-            start=view.start,
-            stop=view.stop,
-            seed=view.seed,
-            prompt=view.prompt,
-            made=view.made,
-            report=view.report,
-        )
-        commands.add_take(project, take)
-        if project is self.project:
-            self.take_added.emit(take)
-
     # -- what goes wrong -------------------------------------------------------------------------------------
+
+    def tell(self, what: str, why: str) -> None:
+        """Says in the bar what is worth knowing and needs nothing done."""
+        self._say(what, why, severity=Severity.INFO, topic="command")
 
     def _say(
         self,
@@ -334,10 +336,18 @@ class Workspace(QObject):
     def _pictures_left_out(self, count: int) -> None:
         self._say(
             "Pictures were left out",
-            "The desktop holds no reference or condition pictures yet: "
-            f"the {count} of this edit file stay in the file.",
+            f"The desktop holds no condition pictures yet: the {count} of this edit file stay in the file.",
             severity=Severity.WARNING,
             topic="edit",
+        )
+
+    def _reference_not_opened(self, path: Path) -> None:
+        self._say(
+            "No image editor was found",
+            f"Choose one in the References menu, or open “{path}” yourself: what is saved there comes back.",
+            Remedy("Copy the path", lambda: QGuiApplication.clipboard().setText(str(path))),
+            severity=Severity.WARNING,
+            topic="reference",
         )
 
     def _keeping_failed(self, error: Exception) -> None:
@@ -352,7 +362,6 @@ class Workspace(QObject):
             self._say("The backend is not running", status.why, remedy, topic="backend")
         elif status.state is ConnectionState.READY:
             self.settled.emit("backend")
-            self._adopt()
 
     def _render_failed(self, job: JobView) -> None:
         def say(log: str) -> None:
@@ -362,7 +371,6 @@ class Workspace(QObject):
                 Notice("The render failed", job.error, Severity.ERROR, remedy, report, "render")
             )
 
-        self._orders.pop(job.key, None)
         if self.backend.client is None:
             say("")
         else:

@@ -24,6 +24,7 @@ class Actions(QObject):
         self.save = make("Save", "floppy-disk", "Ctrl+S")
         self.save_as = make("Save as…", "", "Ctrl+Shift+S")
         self.export = make("Export…", "export", "Ctrl+E")
+        self.export_frame = make("Export this frame as PNG…", "image-square", "Ctrl+Alt+E")
         self.quit = make("Quit", "", "Ctrl+Q")
         # Edit
         self.undo = make("Undo", "arrow-u-up-left", "Ctrl+Z")
@@ -53,9 +54,22 @@ class Actions(QObject):
         self.fill_mask = make("Fill mask", "paint-bucket", "Shift+Backspace")
         self.clear_mask = make("Clear mask", "", "Backspace")
         self.delete_key = make("Delete key", "", "Delete")
+        # References
+        self.add_reference = make("Add reference from this frame", "plus", "Ctrl+Shift+R")
+        self.open_reference = make("Add reference from a picture…", "image-square", "Ctrl+Shift+I")
+        self.edit_reference = make("Edit this frame in the image editor", "pencil-simple", "Ctrl+Shift+E")
+        self.replace_reference = make("Replace the reference's picture…")
+        self.reference_here = make("Move the reference to this frame", "", "Ctrl+Shift+M")
+        self.remove_reference = make("Remove the reference", "trash")
+        self.reference_before = make("Go to the reference before", "", "Alt+Left")
+        self.reference_after = make("Go to the next reference", "", "Alt+Right")
+        self.choose_editor = make("Choose the image editor…")
         # Render
         self.render = make("Render in–out", "sparkle", "Ctrl+Return", "Ctrl+Enter")
+        self.render_without = make("Render without references")
         self.cancel = make("Cancel renders", "stop", "Ctrl+.")
+        self.describe_source = make("Describe the source in “Was”", "chat-centered-text", "Ctrl+D")
+        self.describe_prompt = make("Describe the source in “Prompt”", "chat-centered-text", "Ctrl+Shift+D")
         # View
         self.fit = make("Fit", "corners-out", "F")
         self.actual_size = make("Actual size", "", "Ctrl+0")
@@ -64,6 +78,7 @@ class Actions(QObject):
         self.masks = self._toggle("Show masks", "eye", "Tab")
         self.before = self._toggle("Before (source)", "", "\\")
         self.wipe = self._toggle("Wipe between source and take", "square-half", "Ctrl+\\")
+        self.references = self._toggle("Show references", "image-square", "Alt+\\")
         self.light = self._toggle("Light theme", "sun")
         # Tools
         self.select = self._toggle("Select", "cursor", "V")
@@ -110,6 +125,12 @@ class Actions(QObject):
         action = self._make(words, icon_name, *shortcuts)
         action.setCheckable(True)
         return action
+
+    def show_icon(self, action: QAction, name: str) -> None:
+        """Gives an action another icon."""
+        if action.property("icon_name") != name:
+            action.setProperty("icon_name", name)
+            action.setIcon(icon(name))
 
     def repaint_icons(self) -> None:
         """Makes the icons again, in the colours of the palette that is now in use."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +18,7 @@ from mattebox_desktop.model.project import Project, Take
 from mattebox_desktop.model.project_file import SUFFIX, project_path
 from mattebox_desktop.model.region import Region
 from mattebox_desktop.model.session import Compare
-from mattebox_desktop.service.preferences import preferences
+from mattebox_desktop.service.preferences import last_folder, preferences
 from mattebox_desktop.service.sample import sample
 from mattebox_desktop.ui import palette
 from mattebox_desktop.ui.dialogs import (
@@ -98,6 +99,8 @@ class WindowCommands:
             ),
             a.render: workspace.render,
             a.cancel: self.cancel_renders,
+            a.describe_source: lambda: self._do(workspace.describe_source),
+            a.describe_prompt: lambda: self._do(workspace.describe_prompt),
             a.fit: window.viewer.fit,
             a.actual_size: window.viewer.actual_size,
             a.zoom_in: lambda: window.viewer.zoom(1.25),
@@ -116,6 +119,7 @@ class WindowCommands:
         }
         for action, act in triggers.items():
             action.triggered.connect(lambda _=False, act=act: act())  # type: ignore[attr-defined]
+        workspace.captions.changed.connect(self.show_captions)
 
     def enable(self) -> None:
         """Greys what makes no sense now, and names what undo would undo."""
@@ -140,8 +144,25 @@ class WindowCommands:
             action.setEnabled(title is not None)
             action.setText(words if title is None else f"{words} {title[0].lower()}{title[1:]}")
             action.setToolTip(f"{action.text()} ({action.shortcut().toString()})")
+        references_shown = self._workspace.session.references_shown and len(project.references) > 0
         for action in (a.before, a.wipe):
-            action.setEnabled(project.take(project.take_in_use) is not None)
+            action.setEnabled(references_shown or project.take(project.take_in_use) is not None)
+        self.show_captions()
+
+    def show_captions(self) -> None:
+        """Offers to describe the frame at the in point, to stop that, or says why it cannot be done."""
+        a, captions = self._window.actions_, self._workspace.captions
+        for action, purpose, field in (
+            (a.describe_source, commands.describe_source_prompt, "Was"),
+            (a.describe_prompt, commands.describe_prompt, "Prompt"),
+        ):
+            busy = captions.purpose is purpose
+            why = "" if self._project.clip is not None else "There is no clip yet."
+            why = captions.why_not or why
+            action.setEnabled(busy or not why)
+            action.setText("Stop describing" if busy else f"Describe the source in “{field}”")
+            action.setToolTip(described_words(action.text(), action.shortcut().toString(), why))
+            a.show_icon(action, "stop" if busy else "chat-centered-text")
 
     # -- documents -------------------------------------------------------------------------------------------
 
@@ -151,7 +172,7 @@ class WindowCommands:
 
     def open(self) -> None:
         name, _ = QFileDialog.getOpenFileName(
-            self._window, "Open a clip or a project", self._folder(), f"{_CLIPS};;All files (*)"
+            self._window, "Open a clip or a project", last_folder(), f"{_CLIPS};;All files (*)"
         )
         if name:
             self.open_path(Path(name))
@@ -172,7 +193,7 @@ class WindowCommands:
         self._workspace.guarded(lambda: self._workspace.documents.open(path))
 
     def relink(self) -> None:
-        name, _ = QFileDialog.getOpenFileName(self._window, "Find the project's clip", self._folder())
+        name, _ = QFileDialog.getOpenFileName(self._window, "Find the project's clip", last_folder())
         if name:
             self._workspace.guarded(lambda: self._workspace.documents.relink(Path(name)))
 
@@ -201,12 +222,12 @@ class WindowCommands:
 
     def save_as(self) -> bool:
         documents = self._workspace.documents
-        suggested = documents.path or Path(self._folder()) / f"{documents.name}{SUFFIX}"
+        suggested = documents.path or Path(last_folder()) / f"{documents.name}{SUFFIX}"
         name, _ = QFileDialog.getSaveFileName(self._window, "Save the project", str(suggested), _PROJECTS)
         if not name:
             return False
         path = project_path(Path(name))
-        if path != Path(name) and not self._may_replace(path):  # the dialog asked about the name as typed
+        if path != Path(name) and not self.may_replace(path):  # the dialog asked about the name as typed
             return False
         return self._workspace.guarded(lambda: documents.save(path))
 
@@ -229,26 +250,23 @@ class WindowCommands:
 
     def export(self, take: Take | None) -> None:
         name = f"{self._workspace.documents.name}-edit"
-        dialog = ExportDialog(self._project, take, Path(self._folder()), name, self._window)
+        dialog = ExportDialog(self._project, take, Path(last_folder()), name, self._window)
         accepted = dialog.exec()
         target, chosen, (start, stop) = dialog.target, dialog.chosen_format, dialog.frames
         taken = dialog.chosen_take
         dialog.deleteLater()
-        if accepted and self._may_replace(target):
+        if accepted and self.may_replace(target):
             preferences().setValue("folder", str(target.parent))
             self._workspace.export(target, chosen.format, start, stop, taken)
             self._window.tabs.setCurrentWidget(self._window.queue)
 
-    def _may_replace(self, target: Path) -> bool:
+    def may_replace(self, target: Path) -> bool:
+        """Asks where something stands there already."""
         if not files_at(target):
             return True
         yes = QMessageBox.StandardButton.Yes
         question = f"“{target.name}” exists already. Replace it?"
         return QMessageBox.question(self._window, "Replace file", question) == yes
-
-    def _folder(self) -> str:
-        kept = preferences().value("folder")
-        return kept if isinstance(kept, str) and Path(kept).is_dir() else str(Path.home())
 
     # -- editing ---------------------------------------------------------------------------------------------
 
@@ -351,3 +369,8 @@ class WindowCommands:
     def _compare(self, mode: Compare) -> None:
         session = self._workspace.session
         session.compare = Compare.OFF if session.compare is mode else mode
+
+
+def described_words(words: str, key: str, why: str) -> str:
+    """A tooltip of lines that fit a screen. why: the action cannot be done, and what would help."""
+    return "\n".join([f"{words} ({key})", *textwrap.wrap(why, 70, break_on_hyphens=False)])

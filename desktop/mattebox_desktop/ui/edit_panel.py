@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
-from PySide6.QtCore import QSignalBlocker, Qt, Signal
+from PySide6.QtCore import QSignalBlocker, QSize, Qt, Signal
 from PySide6.QtGui import QStandardItemModel
 from PySide6.QtWidgets import (
     QButtonGroup,
@@ -19,23 +19,30 @@ from PySide6.QtWidgets import (
     QPushButton,
     QRadioButton,
     QScrollArea,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
 from mattebox_desktop.model import commands
 from mattebox_desktop.model.bindings import Bindings
-from mattebox_desktop.model.edit_request import AUTO, DEFAULT_METHOD
+from mattebox_desktop.model.edit_request import used_references
+from mattebox_desktop.model.method_choice import AUTO, Choice, Known, choose
 from mattebox_desktop.model.observed import Observed, bind
 from mattebox_desktop.model.project import Project
 from mattebox_desktop.service.job_view import MethodInfo, ModelInfo, ParameterInfo
 from mattebox_desktop.service.workspace import Workspace
+from mattebox_desktop.ui.caption_state import CaptionState
 from mattebox_desktop.ui.number_field import ScrubLabel, whole_number
 from mattebox_desktop.ui.parameters import ParameterForm
 from mattebox_desktop.ui.parts import PANEL_MARGIN, quiet, rule, tool_button
+from mattebox_desktop.ui.reference_words import auto_words
+from mattebox_desktop.ui.references_panel import ReferencesSection
 
 _OF_EDIT_FILES = "custom"
 """The method whose controls are listed in an edit file; the window has no list of controls."""
+
+_WITH_PROMPTS = "Regions with prompts of their own"
 
 T = TypeVar("T")
 
@@ -61,6 +68,7 @@ class EditPanel(QWidget):
         self._models: list[ModelInfo] = []
         self.prompt = _Words("Optional: the whole picture as it should be", self)
         self.source_prompt = _Words("Optional: the whole picture as it is", self)
+        self.describe_prompt, self.describe_source = QToolButton(self), QToolButton(self)
         self.method = QComboBox(self)
         self.why = QPushButton("why?", self)
         self.why.setProperty("link", True)
@@ -68,6 +76,9 @@ class EditPanel(QWidget):
         self.why_words = quiet("", self)
         self.why_words.hide()
         self.model = QComboBox(self)
+        for box in (self.method, self.model):  # long names are cut, rather than the panel
+            box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+            box.setMinimumContentsLength(8)
         self.draft, self.final = QRadioButton("Draft", self), QRadioButton("Final", self)
         self.seed = whole_number(0, LARGEST_SEED, parent=self)
         self.dice = tool_button("shuffle", "Another seed", self)
@@ -76,6 +87,8 @@ class EditPanel(QWidget):
         self.more.setCheckable(True)
         self.parameters = ParameterForm(workspace, self)
         self.parameters.hide()
+        self.references = ReferencesSection(workspace, self)
+        self._shown_choice: Choice | None = None
         self.render_button = QPushButton("Render in–out", self)
         self.render_button.setProperty("primary", True)
         self.render_button.setMinimumHeight(36)
@@ -96,6 +109,7 @@ class EditPanel(QWidget):
             self._bind(project, prop, lambda _: self._show_range())
         self._bind(project, Project.clip, lambda _: self._show_range())
         self._bindings.add(Project.params.changed(project).connect(lambda _: self._show_params()))
+        self._bindings.add(project.changes.changed.connect(self._choice_changed))
         self._show_params()
 
     def set_methods(self, methods: list[MethodInfo]) -> None:
@@ -105,7 +119,7 @@ class EditPanel(QWidget):
         self._methods = methods
         with QSignalBlocker(self.method):
             self.method.clear()
-            self.method.addItem("Auto: layout", AUTO)
+            self.method.addItem("Auto", AUTO)
             for info in methods:
                 usable = info.available and info.id != _OF_EDIT_FILES
                 why = "edit files only" if info.available else "not yet"
@@ -123,12 +137,19 @@ class EditPanel(QWidget):
                 self.model.addItem(info.id if info.available else f"{info.id} (not here)", info.id)
                 self.model.setItemData(self.model.count() - 1, info.note, Qt.ItemDataRole.ToolTipRole)
         self._show_model(self.workspace.project.backbone)
+        self._choice_changed()
+
+    @property
+    def choice(self) -> Choice:
+        """The method and the model that would render now."""
+        project, known = self.workspace.project, Known(self._methods, self._models)
+        used = bool(used_references(project))
+        return choose(project.method, project.backbone, known, with_references=used)
 
     @property
     def chosen(self) -> MethodInfo | None:
         """The method that would render now."""
-        method = self.workspace.project.method
-        wanted = DEFAULT_METHOD if method == AUTO else method
+        wanted = self.choice.method
         return next((info for info in self._methods if info.id == wanted), None)
 
     @property
@@ -136,7 +157,7 @@ class EditPanel(QWidget):
         """The parameters of that method; where the chosen model does better with another default, that
         one.
         """
-        method, backbone = self.chosen, self.workspace.project.backbone
+        method, backbone = self.chosen, self.choice.backbone
         if method is None:
             return ()
         model = next((info for info in self._models if info.id == backbone), None)
@@ -166,10 +187,16 @@ class EditPanel(QWidget):
         labels = [QLabel("Prompt", self), QLabel("Was", self), QLabel("Method", self), QLabel("Model", self)]
         for label in labels[:2]:
             label.setContentsMargins(0, 6, 0, 0)
-        form.addWidget(labels[0], 0, 0, top)
-        form.addWidget(self.prompt, 0, 1)
-        form.addWidget(labels[1], 1, 0, top)
-        form.addWidget(self.source_prompt, 1, 1)
+        captions = self.workspace.captions
+        described = (
+            (self.prompt, self.describe_prompt, commands.describe_prompt),
+            (self.source_prompt, self.describe_source, commands.describe_source_prompt),
+        )
+        for place, (field, button, purpose) in enumerate(described):
+            button.setFixedSize(28, 28)
+            button.setIconSize(QSize(16, 16))
+            form.addLayout(_stacked(labels[place], button), place, 0, top)
+            form.addLayout(_stacked(field, CaptionState(captions, purpose, self)), place, 1)
         form.addWidget(labels[2], 2, 0)
         form.addLayout(method_row, 2, 1)
         form.addWidget(self.why_words, 3, 1)
@@ -188,11 +215,13 @@ class EditPanel(QWidget):
         column.addWidget(rule(self))
         column.addWidget(self.more, alignment=Qt.AlignmentFlag.AlignLeft)
         column.addWidget(self.parameters)
+        column.addWidget(self.references)
         column.addStretch()
         scroll = QScrollArea(self)
         scroll.setWidgetResizable(True)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setWidget(content)
+        self.references.reveal_asked.connect(scroll.ensureWidgetVisible)
         bottom = QWidget(self)
         foot = QVBoxLayout(bottom)
         foot.setContentsMargins(PANEL_MARGIN, 8, PANEL_MARGIN, PANEL_MARGIN)
@@ -239,7 +268,14 @@ class EditPanel(QWidget):
 
     # -- showing ---------------------------------------------------------------------------------------------
 
+    def _choice_changed(self) -> None:
+        """References that come or go may be another method's, and another model's."""
+        if self.choice != self._shown_choice:
+            self._show_method()
+
     def _show_method(self) -> None:
+        self._shown_choice = self.choice
+        self.method.setItemText(0, auto_words(self.workspace.project, Known(self._methods, self._models)))
         index = self.method.findData(self.workspace.project.method)
         self.method.setCurrentIndex(max(0, index))
         chosen = self.chosen
@@ -249,7 +285,8 @@ class EditPanel(QWidget):
             self.why_words.setText("The methods show once the backend is ready.")
         else:
             auto = self.workspace.project.method == AUTO
-            chosen_words = "Regions with prompts of their own are what it is made for. " if auto else ""
+            made_for = "Edited pictures of some frames" if chosen.takes_references else _WITH_PROMPTS
+            chosen_words = f"{made_for} are what it is made for. " if auto else ""
             self.why_words.setText(f"{chosen.title} ({chosen.id}). {chosen_words}{chosen.summary}")
         self._show_params()
 
@@ -306,6 +343,14 @@ class EditPanel(QWidget):
     def _unfold(self, on: bool) -> None:
         self.more.setText("▾ Parameters" if on else "▸ Parameters")
         self.parameters.setVisible(on)
+
+
+def _stacked(*widgets: QWidget) -> QVBoxLayout:
+    column = QVBoxLayout()
+    column.setSpacing(4)
+    for widget in widgets:
+        column.addWidget(widget)
+    return column
 
 
 class _Words(QPlainTextEdit):

@@ -6,8 +6,16 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PySide6.QtCore import QByteArray, QSize, Qt, QTimer
-from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QKeySequence, QShortcut
+from PySide6.QtCore import QByteArray, QEvent, QSize, Qt, QTimer
+from PySide6.QtGui import (
+    QCloseEvent,
+    QDragEnterEvent,
+    QDragLeaveEvent,
+    QDragMoveEvent,
+    QDropEvent,
+    QKeySequence,
+    QShortcut,
+)
 from PySide6.QtWidgets import (
     QDockWidget,
     QMainWindow,
@@ -34,6 +42,7 @@ from mattebox_desktop.ui.notice_bar import NoticeBar
 from mattebox_desktop.ui.parts import stretch
 from mattebox_desktop.ui.pictures import picture
 from mattebox_desktop.ui.queue_panel import QueuePanel
+from mattebox_desktop.ui.reference_actions import ReferenceCommands
 from mattebox_desktop.ui.regions_panel import RegionsPanel
 from mattebox_desktop.ui.status_dot import StatusDot
 from mattebox_desktop.ui.takes_panel import TakesPanel
@@ -71,6 +80,7 @@ class MainWindow(QMainWindow):
         self._stack = QStackedWidget()
         self._lay_out()
         self.commands = WindowCommands(self)
+        self.reference_commands = ReferenceCommands(self)
         self._connect()
         self._project_replaced(workspace.project)
         self._restore_layout()
@@ -165,6 +175,8 @@ class MainWindow(QMainWindow):
         self.empty.open_asked.connect(self.commands.open)
         self.empty.sample_asked.connect(self.commands.open_sample)
         self.edit.render_asked.connect(self.actions_.render.trigger)
+        self.edit.describe_prompt.setDefaultAction(self.actions_.describe_prompt)
+        self.edit.describe_source.setDefaultAction(self.actions_.describe_source)
         self.takes.export_asked.connect(self.commands.export)
         self.tabs.currentChanged.connect(lambda _: self._mark_takes(False))
         self.viewer.addAction(self.actions_.masks)
@@ -187,7 +199,9 @@ class MainWindow(QMainWindow):
         )
         self._bindings.add(project.changes.changed.connect(self.commands.enable))
         self._bindings.add(project.regions.changed.connect(self.commands.enable))
+        self._bindings.add(project.changes.changed.connect(self.reference_commands.enable))
         self.commands.enable()
+        self.reference_commands.enable()
         self._mark_takes(False)
         self._show_title()
 
@@ -226,12 +240,33 @@ class MainWindow(QMainWindow):
         if any(url.isLocalFile() for url in event.mimeData().urls()):
             event.acceptProposedAction()
 
-    def dropEvent(self, event: QDropEvent) -> None:
-        paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
+    def dragMoveEvent(self, event: QDragMoveEvent) -> None:
+        event.acceptProposedAction()
+        paths = _local_files(event)
         if paths:
-            event.acceptProposedAction()
-            # The drop ends first: a question must not hang inside the other program's drag.
+            self.reference_commands.frame_of_drop(paths[0], event.position().toPoint())
+
+    def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:
+        self.timeline.show_drop(None)
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        """A picture on the viewer or the timeline becomes a reference; everything else is opened."""
+        paths = _local_files(event)
+        if not paths:
+            return
+        event.acceptProposedAction()
+        frame = self.reference_commands.frame_of_drop(paths[0], event.position().toPoint())
+        self.timeline.show_drop(None)
+        # The drop ends first: a question must not hang inside the other program's drag.
+        if frame is None:
             QTimer.singleShot(0, self, lambda: self.commands.open_path(paths[0]))
+        else:
+            QTimer.singleShot(0, self, lambda: self.reference_commands.drop(paths, frame))
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() is QEvent.Type.ActivationChange and self.isActiveWindow():
+            self.workspace.captions.look()  # a captioner may have been fetched in a terminal meanwhile
 
     def closeEvent(self, event: QCloseEvent) -> None:
         if not self.commands.may_close():
@@ -241,3 +276,7 @@ class MainWindow(QMainWindow):
         self.viewer.cancel_gesture()
         self.workspace.close()
         event.accept()
+
+
+def _local_files(event: QDropEvent) -> list[Path]:
+    return [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]

@@ -14,7 +14,19 @@ def build_menus(window: MainWindow) -> None:
     """Fills the window's menu bar; a None stands for a line between two groups."""
     a = window.actions_
     menus: dict[str, list[QAction | None]] = {
-        "&File": [a.new, a.open, a.recover, None, a.save, a.save_as, None, a.export, None, a.quit],
+        "&File": [
+            a.new,
+            a.open,
+            a.recover,
+            None,
+            a.save,
+            a.save_as,
+            None,
+            a.export,
+            a.export_frame,
+            None,
+            a.quit,
+        ],
         "&Edit": [a.undo, a.redo, None, a.palette],
         "&Clip": [
             a.play,
@@ -56,8 +68,34 @@ def build_menus(window: MainWindow) -> None:
             a.softer,
             a.harder,
         ],
-        "Re&nder": [a.render, a.cancel],
-        "&View": [a.fit, a.actual_size, a.zoom_in, a.zoom_out, None, a.masks, a.before, a.wipe, None],
+        "Reference&s": [
+            a.add_reference,
+            a.open_reference,
+            a.edit_reference,
+            None,
+            a.replace_reference,
+            a.reference_here,
+            a.remove_reference,
+            None,
+            a.reference_before,
+            a.reference_after,
+            a.references,
+            None,
+            a.choose_editor,
+        ],
+        "Re&nder": [a.render, a.render_without, None, a.cancel, None, a.describe_source, a.describe_prompt],
+        "&View": [
+            a.fit,
+            a.actual_size,
+            a.zoom_in,
+            a.zoom_out,
+            None,
+            a.masks,
+            a.before,
+            a.wipe,
+            a.references,
+            None,
+        ],
         "&Help": [a.shortcuts, a.report, None, a.about],
     }
     for title, actions in menus.items():

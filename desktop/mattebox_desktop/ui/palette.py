@@ -137,7 +137,9 @@ QScrollBar::add-line, QScrollBar::sub-line { width: 0; height: 0; }
 QScrollBar::add-page, QScrollBar::sub-page { background: transparent; }
 QFrame[rule="true"] { background: $line; max-height: 1px; min-height: 1px; border: none; }
 QFrame[card="true"] { background: $ground; border: 1px solid $line; border-radius: 4px; }
-QFrame[card="true"][selected="true"] { border-color: $accent; }
+QFrame[card="true"][selected="true"], QFrame[card="true"]:focus { border-color: $accent; }
+QToolButton[choice="true"] { background: $ground; border: 1px solid $line; padding: 12px; }
+QToolButton[choice="true"]:hover, QToolButton[choice="true"]:focus { border-color: $accent; }
 QFrame[notice="error"] { background: $panel; border: none; border-left: 4px solid $danger; }
 QFrame[notice="warning"] { background: $panel; border: none; border-left: 4px solid $warning; }
 QFrame[notice="info"] { background: $panel; border: none; border-left: 4px solid $accent; }

@@ -8,8 +8,17 @@ from enum import Enum, auto
 from typing import Any
 
 from numpy.typing import NDArray
-from PySide6.QtCore import QPointF, QRectF, QSize, Qt, QTimer, Signal
-from PySide6.QtGui import QImage, QMouseEvent, QPainter, QPaintEvent, QResizeEvent, QWheelEvent
+from PySide6.QtCore import QEvent, QPoint, QPointF, QRectF, QSize, Qt, QTimer, Signal
+from PySide6.QtGui import (
+    QContextMenuEvent,
+    QImage,
+    QKeyEvent,
+    QMouseEvent,
+    QPainter,
+    QPaintEvent,
+    QResizeEvent,
+    QWheelEvent,
+)
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from mattebox_desktop.model import commands
@@ -17,11 +26,13 @@ from mattebox_desktop.model.bindings import Bindings
 from mattebox_desktop.model.history import History
 from mattebox_desktop.model.project import Project
 from mattebox_desktop.model.rect import Rect
+from mattebox_desktop.model.reference import Reference
 from mattebox_desktop.model.region import Region
 from mattebox_desktop.model.session import Session
 from mattebox_desktop.service.workspace import Workspace
 from mattebox_desktop.ui import timeline_painting as painting
 from mattebox_desktop.ui.pictures import picture
+from mattebox_desktop.ui.reference_track import ReferenceTrack
 from mattebox_desktop.ui.time_scale import TimeScale
 
 _GRAB = 6.0
@@ -33,15 +44,19 @@ class _Drag(Enum):
     IN = auto()
     OUT = auto()
     SCROLL = auto()
+    REFERENCE = auto()
 
 
 class Timeline(QWidget):
-    """Draws the project over time; a drag scrubs, or moves the in or out point.
+    """Draws the project over time; a drag scrubs, or moves the in or out point, or a reference.
 
-    Signal `scale_changed` after zoom, scroll or resize.
+    Signals: `scale_changed` after zoom, scroll or resize; `remove_asked(Reference)`; `menu_asked(Reference or
+    None, QPoint)` on the references' row.
     """
 
     scale_changed = Signal()
+    remove_asked = Signal(object)
+    menu_asked = Signal(object, QPoint)
 
     def __init__(self, workspace: Workspace, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -51,6 +66,8 @@ class Timeline(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.MinimumExpanding)
         self.workspace = workspace
         self.scale = TimeScale()
+        self.references = ReferenceTrack(workspace)
+        self._drop: int | None = None
         self._thumbnails: dict[int, QImage] = {}
         self._drag = _Drag.NONE
         self._drag_from = QPointF()
@@ -63,6 +80,7 @@ class Timeline(QWidget):
         self._ask.timeout.connect(self._request_thumbnails)
         Session.frame.changed(workspace.session).connect(self._frame_changed)
         Session.region.changed(workspace.session).connect(lambda _: self.update())
+        Session.reference.changed(workspace.session).connect(lambda _: self.update())
         workspace.documents.replaced.connect(self.set_project)
         workspace.documents.source_ready.connect(self._source_ready)
         self.set_project(workspace.project)
@@ -77,6 +95,7 @@ class Timeline(QWidget):
         self._bindings.add(project.takes.changed.connect(self.update))
         self._bindings.add(Project.take_in_use.changed(project).connect(lambda _: self.update()))
         self._bindings.add(project.regions.changed.connect(self._bind_tracks))
+        self._bindings.add(project.references.changed.connect(self._bind_tracks))
         self._clip_changed()
         self._bind_tracks()
 
@@ -155,20 +174,39 @@ class Timeline(QWidget):
         for index, region in enumerate(reversed(list(project.regions))):
             row = self.row(index)
             painting.draw_track(painter, self.scale, row, region, selected=region is session.region)
+        if len(project.references):
+            row = self.references_row
+            boxes = self.references.boxes(self.scale, row)
+            painting.draw_references(painter, self.scale, row, boxes, session.reference)
         take = project.take(project.take_in_use)
         if take is not None:
             painting.draw_take(painter, self.scale, take)
         painting.draw_outside(painter, self.size(), self.scale, project.in_point, project.out_point)
         painting.draw_playhead(painter, self.size(), self.scale, session.frame)
+        if self._drop is not None:
+            painting.draw_drop(painter, self.size(), self.scale, self._drop)
 
     def row(self, index: int) -> QRectF:
         """Where the track with that place from the top lies, gutter and all."""
         top = painting.TRACKS + index * painting.TRACK
         return QRectF(0, top, self.width(), painting.TRACK)
 
+    @property
+    def references_row(self) -> QRectF:
+        """Where the references lie, below the regions."""
+        top = painting.TRACKS + len(self.project.regions) * painting.TRACK
+        return QRectF(0, top, self.width(), self.references.height)
+
+    def show_drop(self, at: QPointF | None) -> int | None:
+        """Marks the frame that a picture would be dropped on, and returns it; None ends that."""
+        over = at is not None and self.project.clip is not None and at.x() >= painting.GUTTER
+        self._drop = self.scale.frame(at.x()) if at is not None and over else None
+        self.update()
+        return self._drop
+
     def sizeHint(self) -> QSize:
         rows = max(1, len(self.project.regions))
-        return QSize(600, int(painting.TRACKS + rows * painting.TRACK + 8))
+        return QSize(600, int(painting.TRACKS + rows * painting.TRACK + self.references.height + 8))
 
     def minimumSizeHint(self) -> QSize:
         return self.sizeHint()
@@ -184,6 +222,13 @@ class Timeline(QWidget):
         if event.button() == Qt.MouseButton.MiddleButton:
             self._drag = _Drag.SCROLL
         elif event.button() == Qt.MouseButton.LeftButton:
+            reference = self.references.at(at, self.scale, self.references_row)
+            if reference is not None:
+                self.setFocus(Qt.FocusReason.MouseFocusReason)
+                self.references.press(reference)
+                self._drag = _Drag.REFERENCE
+                return
+            self.clearFocus()
             region = self._region_at(at)
             if region is not None:
                 self.workspace.session.region = region
@@ -198,8 +243,12 @@ class Timeline(QWidget):
         if self._drag is _Drag.NONE:
             over = self.project.clip is not None and self._grabbed(at) in (_Drag.IN, _Drag.OUT)
             self.setCursor(Qt.CursorShape.SizeHorCursor if over else Qt.CursorShape.ArrowCursor)
-            region = self._region_at(at)
-            self.setToolTip("" if region is None else painting.track_words(region))
+            region, reference = self._region_at(at), self.references.at(at, self.scale, self.references_row)
+            if reference is not None:
+                self.setCursor(Qt.CursorShape.PointingHandCursor)
+                self.setToolTip(painting.reference_words(reference))
+            else:
+                self.setToolTip("" if region is None else painting.track_words(region))
         else:
             self._move(at)
 
@@ -207,11 +256,44 @@ class Timeline(QWidget):
         self.end_drag()
 
     def end_drag(self) -> None:
-        """Ends what the mouse is doing; an in or out point stays where it was dragged to."""
+        """Ends what the mouse is doing; an in or out point, or a reference, stays where it was dragged to."""
         self._drag = _Drag.NONE
+        self.references.release()
         history, self._dragging = self._dragging, None
         if history is not None:
             history.commit()
+
+    def contextMenuEvent(self, event: QContextMenuEvent) -> None:
+        at = QPointF(event.pos())
+        if self.references_row.contains(at):
+            self.end_drag()
+            reference = self.references.at(at, self.scale, self.references_row)
+            if reference is not None:
+                self.workspace.session.reference = reference
+            self.menu_asked.emit(reference, event.globalPos())
+
+    def event(self, event: QEvent) -> bool:
+        # Delete is a shortcut of the window's too: after a click on a reference it is about that.
+        override = event.type() == QEvent.Type.ShortcutOverride
+        if override and isinstance(event, QKeyEvent) and self._key_of(event) is not None:
+            event.accept()
+            return True
+        return super().event(event)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        reference = self._key_of(event)
+        if event.key() == Qt.Key.Key_Escape and self.references.cancel():
+            self._drag = _Drag.NONE
+        elif reference is not None:
+            self.end_drag()
+            self.remove_asked.emit(reference)
+        else:
+            super().keyPressEvent(event)
+
+    def _key_of(self, event: QKeyEvent) -> Reference | None:
+        """The reference that a Delete is about; the timeline has the cursor only after a click on one."""
+        delete = Qt.Key(event.key()) in (Qt.Key.Key_Delete, Qt.Key.Key_Backspace)
+        return self.workspace.session.reference if delete and self.hasFocus() else None
 
     def wheelEvent(self, event: QWheelEvent) -> None:
         if event.modifiers() & Qt.KeyboardModifier.ControlModifier:
@@ -240,6 +322,8 @@ class Timeline(QWidget):
                 commands.set_range(
                     self.project, self.project.in_point, max(boundary, self.project.in_point + 1)
                 )
+            case _Drag.REFERENCE:
+                self.references.drag(frame)
             case _Drag.SCROLL:
                 self._set_scale(self.scale.scrolled((self._drag_from.x() - at.x()) / self.scale.pixels))
                 self._drag_from = at
@@ -265,6 +349,10 @@ class Timeline(QWidget):
             for prop in (Region.name, Region.color, Region.letter):
                 self._track_bindings.add(prop.changed(region).connect(changed))
             self._track_bindings.add(Region.visible.changed(region).connect(changed))
+        for reference in self.project.references:
+            self._track_bindings.add(Reference.frame.changed(reference).connect(changed))
+            self._track_bindings.add(Reference.region.changed(reference).connect(changed))
+            self._track_bindings.add(Reference.picture.changed(reference).connect(changed))
         self.updateGeometry()
         self.update()
 

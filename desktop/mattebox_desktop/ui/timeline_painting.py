@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from PySide6.QtCore import QPointF, QRectF, QSize, QSizeF, Qt
-from PySide6.QtGui import QColor, QFont, QImage, QPainter, QPolygonF
+from PySide6.QtGui import QColor, QFont, QImage, QPainter, QPen, QPolygonF
 
 from mattebox_desktop.model.project import Take
+from mattebox_desktop.model.reference import Reference
 from mattebox_desktop.model.region import Region
 from mattebox_desktop.ui import palette
+from mattebox_desktop.ui.thumbnails import thumbnail
 from mattebox_desktop.ui.time_scale import TimeScale
 
 GUTTER, RIGHT = 168.0, 12.0
@@ -114,6 +116,47 @@ def draw_track(painter: QPainter, scale: TimeScale, row: QRectF, region: Region,
     painter.restore()
 
 
+def draw_references(
+    painter: QPainter,
+    scale: TimeScale,
+    row: QRectF,
+    boxes: Sequence[tuple[Reference, QRectF]],
+    chosen: Reference | None,
+) -> None:
+    """Each one's picture at its frame, with the letter and the colour of its region."""
+    colors = palette.current
+    painter.fillRect(QRectF(0, row.bottom() - 1, row.width(), 1), QColor(colors.line))
+    _gutter(painter, row, "References", colors.quiet)
+    painter.save()
+    painter.setClipRect(QRectF(scale.left, row.y(), scale.width, row.height()))
+    painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
+    for reference, box in boxes:
+        painter.setOpacity(1.0 if reference.region.visible else 0.4)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
+        painter.drawImage(box, thumbnail(reference.picture))
+        if reference is chosen:
+            painter.setPen(QPen(QColor(colors.accent), 2))
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            painter.drawRect(box.adjusted(1, 1, -1, -1))
+        draw_swatch(painter, QRectF(box.right() + 4, box.center().y() - 16, 14, 14), reference.region)
+        painter.setPen(QColor(colors.quiet))
+        painter.setFont(_small(painter.font()))
+        below = QRectF(box.right() + 4, box.center().y(), 48, 16)
+        painter.drawText(
+            below, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, str(reference.frame)
+        )
+    painter.restore()
+
+
+def draw_drop(painter: QPainter, size: QSize, scale: TimeScale, frame: int) -> None:
+    """Where a picture would be dropped."""
+    x = scale.x(frame)
+    band = QColor(palette.current.accent)
+    painter.fillRect(QRectF(x - 1, RULER, 2, size.height()), band)
+    band.setAlpha(80)
+    painter.fillRect(QRectF(x, RULER, scale.pixels, size.height()), band)
+
+
 def draw_take(painter: QPainter, scale: TimeScale, take: Take) -> None:
     """Which part of the clip the take in use covers: a line under the filmstrip."""
     x, end = scale.x(take.start), scale.x(take.stop)
@@ -191,6 +234,11 @@ def track_words(region: Region) -> str:
         for span in spans[:6]
     ]
     return f"{region.name}: " + "; ".join(parts) + ("…" if len(spans) > 6 else "")
+
+
+def reference_words(reference: Reference) -> str:
+    """A reference in words, for its tooltip."""
+    return f"{reference.words}. Click goes there, drag moves it to another frame, Delete removes it."
 
 
 def _diamond(painter: QPainter, at: QPointF, *, filled: bool) -> None:

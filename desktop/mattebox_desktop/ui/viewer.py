@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from PySide6.QtCore import QEvent, QPoint, QPointF, QRect, QRectF, QSizeF, Qt, Signal
 from PySide6.QtGui import (
@@ -22,11 +23,13 @@ from mattebox_desktop.model.bindings import Bindings
 from mattebox_desktop.model.brush import Brush
 from mattebox_desktop.model.project import Project
 from mattebox_desktop.model.rect import Rect
+from mattebox_desktop.model.reference import Picture, Reference
 from mattebox_desktop.model.region import Region
 from mattebox_desktop.model.session import Compare, Session, Tool
 from mattebox_desktop.ui import viewer_painting as painting
 from mattebox_desktop.ui.geometry import ViewTransform
 from mattebox_desktop.ui.overlay import Tinted
+from mattebox_desktop.ui.pictures import picture
 from mattebox_desktop.ui.tools import Gesture, Pointer, drag, gesture_of
 
 _PAINTING = (Tool.BRUSH, Tool.ERASE)
@@ -64,7 +67,17 @@ class Viewer(QWidget):
         self._space = False
         self._bindings = Bindings()
         self._mask_bindings = Bindings()
-        for prop in (Session.frame, Session.masks_shown, Session.compare, Session.wipe, Session.region):
+        self._reference_bindings = Bindings()
+        self._reference_image: tuple[Picture, QImage] | None = None
+        for prop in (
+            Session.frame,
+            Session.masks_shown,
+            Session.compare,
+            Session.wipe,
+            Session.region,
+            Session.reference,
+            Session.references_shown,
+        ):
             prop.changed(session).connect(lambda _: self.update())
         Session.tool.changed(session).connect(lambda _: self._update_cursor())
         Session.brush.changed(session).connect(self._brush_changed)
@@ -80,7 +93,9 @@ class Viewer(QWidget):
         self._fitted = True
         self._bindings.clear()
         self._bindings.add(project.regions.changed.connect(self._bind_masks))
+        self._bindings.add(project.references.changed.connect(self._bind_references))
         self._bind_masks()
+        self._bind_references()
 
     def set_frame(self, source: QImage | None, take: QImage | None, take_name: str = "") -> None:
         """Shows a frame of the clip and, where there is one, of the take in use."""
@@ -99,6 +114,35 @@ class Viewer(QWidget):
             for prop in (Region.color, Region.visible):
                 self._mask_bindings.add(prop.changed(region).connect(lambda _: self.update()))
         self.update()
+
+    def _bind_references(self) -> None:
+        self._reference_bindings.clear()
+        changed: Callable[[object], None] = lambda _: self.update()  # noqa: E731
+        for reference in () if self.project is None else self.project.references:
+            for prop in (Reference.frame, Reference.region, Reference.picture):
+                self._reference_bindings.add(prop.changed(reference).connect(changed))
+        self.update()
+
+    @property
+    def reference(self) -> Reference | None:
+        """The one that stands for the frame: the chosen one, else the chosen region's, else the topmost."""
+        if self.project is None or not self.session.references_shown:
+            return None
+        found = self.project.references_at(self.session.frame)
+        wanted = (
+            next((r for r in found if r is self.session.reference), None),
+            next((r for r in found if r.region is self.session.region), None),
+            *found,
+        )
+        return next((reference for reference in wanted if reference is not None), None)
+
+    def _image_of(self, reference: Reference | None) -> QImage | None:
+        """Made once for each picture: a stroke must not convert it again."""
+        if reference is None:
+            self._reference_image = None
+        elif self._reference_image is None or self._reference_image[0] is not reference.picture:
+            self._reference_image = reference.picture, picture(reference.picture.pixels)
+        return None if self._reference_image is None else self._reference_image[1]
 
     def _mask_changed(self, frame: int, rect: Rect | None) -> None:
         if rect is None:
@@ -146,10 +190,13 @@ class Viewer(QWidget):
         painting.draw_surround(painter, dirty)
         if self._source is None:
             return
+        reference = self.reference
         scene = painting.Scene(
             source=self._source,
             take=self._take,
             take_name=self._take_name,
+            reference=self._image_of(reference),
+            reference_name="" if reference is None else f"Reference {reference.region.letter}",
             compare=self.session.compare,
             wipe_x=self._wipe_x(),
             view=self.view,
@@ -293,7 +340,8 @@ class Viewer(QWidget):
         return frame.left() + self.session.wipe * frame.width()
 
     def _over_wipe(self, at: QPointF) -> bool:
-        wiping = self.session.compare is Compare.WIPE and self._take is not None
+        compared = self._take is not None or self.reference is not None
+        wiping = compared and self.session.compare is Compare.WIPE
         return wiping and math.fabs(at.x() - self._wipe_x()) <= _WIPE_REACH
 
     def _wipe_to(self, at: QPointF) -> None:

@@ -20,24 +20,43 @@ Moved = Callable[[QPointF], None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scene:
-    """What is shown of the clip and the take. wipe_x: view pixels."""
+    """What is shown of the clip, the take in use and the frame's reference, each where there is one. wipe_x:
+    view pixels.
+    """
 
     source: QImage
     take: QImage | None
     take_name: str
+    reference: QImage | None
+    reference_name: str
     compare: Compare
     wipe_x: float
     view: ViewTransform
     frame_rect: QRectF
 
     @property
+    def after(self) -> tuple[QImage, str] | None:
+        """What is compared, and its name: the reference, else the take."""
+        if self.reference is not None:
+            return self.reference, self.reference_name
+        return None if self.take is None else (self.take, self.take_name or "Take")
+
+    @property
+    def before(self) -> tuple[QImage, str]:
+        """What it is compared with: a reference with what is in use, a take with the source."""
+        if self.reference is not None and self.take is not None:
+            return self.take, self.take_name or "Take"
+        return self.source, "Source"
+
+    @property
     def front(self) -> QImage:
-        """What is in use; the source where there is no take or while it is asked for."""
-        return self.source if self.take is None or self.compare is Compare.SOURCE else self.take
+        """What is shown where nothing is wiped."""
+        after = self.after
+        return self.source if after is None or self.compare is Compare.SOURCE else after[0]
 
     @property
     def wiping(self) -> bool:
-        return self.compare is Compare.WIPE and self.take is not None
+        return self.compare is Compare.WIPE and self.after is not None
 
 
 class ScaledPictures:
@@ -68,15 +87,16 @@ def draw_surround(painter: QPainter, dirty: QRect) -> None:
 
 
 def draw_frame(painter: QPainter, dirty: QRect, scene: Scene, scaled: ScaledPictures) -> None:
-    """The clip, the take, or one on each side of the wipe."""
-    if not scene.wiping or scene.take is None:
+    """The clip, the take, the reference, or one on each side of the wipe."""
+    compared = scene.after
+    if not scene.wiping or compared is None:
         _draw_picture(painter, dirty, scene.front, scene, scaled)
         return
     before = QRect(dirty.topLeft(), dirty.bottomRight())
     before.setRight(min(dirty.right(), int(scene.wipe_x) - 1))
     after = QRect(dirty)
     after.setLeft(max(dirty.left(), int(scene.wipe_x)))
-    for part, image in ((before, scene.source), (after, scene.take)):
+    for part, image in ((before, scene.before[0]), (after, compared[0])):
         if part.isValid():
             painter.save()
             painter.setClipRect(part)
@@ -122,8 +142,12 @@ def draw_masks(
 
 
 def draw_wipe(painter: QPainter, scene: Scene) -> None:
-    """The handle, and what lies on its two sides."""
-    if not scene.wiping:
+    """The handle, and what lies on its two sides; a reference is named without it too."""
+    compared = scene.after
+    if not scene.wiping or compared is None:
+        if scene.reference is not None and scene.compare is not Compare.SOURCE:
+            painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+            _draw_tag(painter, scene.frame_rect, scene.reference_name, left=False)
         return
     frame, x = scene.frame_rect, scene.wipe_x
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
@@ -140,8 +164,8 @@ def draw_wipe(painter: QPainter, scene: Scene) -> None:
     for side in (-1, 1):
         tip = middle + QPointF(side * 6, 0)
         painter.drawPolyline([tip + QPointF(-side * 3, -3), tip, tip + QPointF(-side * 3, 3)])
-    _draw_tag(painter, frame, "Source", left=True)
-    _draw_tag(painter, frame, scene.take_name or "Take", left=False)
+    _draw_tag(painter, frame, scene.before[1], left=True)
+    _draw_tag(painter, frame, compared[1], left=False)
 
 
 def _draw_tag(painter: QPainter, frame: QRectF, text: str, *, left: bool) -> None:

@@ -14,14 +14,11 @@ from mattebox_proto.codecs.params import encode_params
 from mattebox_proto.editfile.shapes import at, box_mask, ellipse_mask
 from mattebox_proto.editfile.spec import EditFile, Fit, ReferenceSpec, RegionSpec
 from mattebox_proto.errors import InvalidEditFile
-from mattebox_proto.limits import MAX_MESSAGE_BYTES
+from mattebox_proto.limits import MAX_PICTURE_BYTES
 from mattebox_proto.mattebox.v1 import clips_pb2, edit_pb2, media_pb2
 
 ReadReference = Callable[[Path, int, Fit | None], Frame]
 """From a picture's path, its frame of the source and its fit: (H, W, 3) uint8."""
-
-MOST_PICTURE_BYTES = MAX_MESSAGE_BYTES * 3 // 4
-"""Of an edit's references and condition pictures together: the masks travel in the same message."""
 
 MODES: dict[str, edit_pb2.MaskMode.ValueType] = {
     "tight": edit_pb2.MASK_MODE_TIGHT,
@@ -192,9 +189,9 @@ def _check_weight(edit: EditFile, clip: clips_pb2.Clip, start: int, stop: int) -
     """Before any picture is read."""
     conditions = 0 if edit.condition_pictures is None else stop - start
     needed = (conditions + len(edit.references)) * clip.width * clip.height * 3
-    if needed <= MOST_PICTURE_BYTES:
+    if needed <= MAX_PICTURE_BYTES:
         return
-    limit = f"{needed >> 20} MiB, and an edit carries {MOST_PICTURE_BYTES >> 20}"
+    limit = f"{needed >> 20} MiB, and an edit carries {MAX_PICTURE_BYTES >> 20}"
     if conditions:
         raise InvalidEditFile(
             f"The condition pictures of {conditions} frames of {clip.width}x{clip.height} take {limit}; "

@@ -183,6 +183,12 @@ class EditFile(_Table):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"has two regions named {name!r}; give each its own name")
+        ties = [(reference.region, reference.frame) for reference in self.references]
+        for region, frame in ties:
+            if ties.count((region, frame)) > 1:
+                raise ValueError(
+                    f"has two references of region {region!r} at frame {frame}; keep one of them"
+                )
         for reference in self.references:
             if reference.region not in names:
                 raise ValueError(

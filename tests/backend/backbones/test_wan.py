@@ -226,7 +226,7 @@ def test_it_predicts_what_the_network_gives_for_each_prompt(
         given = torch.cat([latents[place], condition], dim=1).transpose(0, 1).unsqueeze(0)
         expected = wan.network(given, torch.tensor([700.0]), return_dict=False, **prompt.inputs)[0]
         torch.testing.assert_close(together[place], expected[0].transpose(0, 1), atol=1e-5, rtol=1e-4)
-    monkeypatch.setattr(wan_module, "_TOKENS_TOGETHER", 1)
+    monkeypatch.setattr(wan_module, "TOKENS_TOGETHER", 1)
     torch.testing.assert_close(
         wan.predict(latents, 700.0, condition, prompts), together, atol=1e-5, rtol=1e-4
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from mattebox_backend.device import Device
-from mattebox_backend.errors import UnknownModel
+from mattebox_backend.errors import ModelRefused, UnknownModel
 from mattebox_backend.models.registry import ModelRegistry
 
 CPU = Device("cpu", 0, "float32")
@@ -191,3 +191,93 @@ def test_a_scorer_is_found_by_name_path_or_hub_id_and_is_no_model_to_edit_with(
         known.resolve_scorer("mine-controlnet")
     with pytest.raises(UnknownModel, match="check the path of the scorer"):
         known.resolve_scorer(str(tmp_path / "nowhere"))
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty hub cache, and a hub that must not be asked."""
+    import huggingface_hub
+    import huggingface_hub.constants
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def cached(hub: Path, name: str, folder: Path) -> Path:
+    """Puts a folder into the hub's cache as the repository `name`."""
+    place = hub / f"models--{name.replace('/', '--')}" / "snapshots" / "0a1b2c"
+    return Path(shutil.copytree(folder, place))
+
+
+def test_a_captioner_is_found_by_name_path_or_hub_id_and_never_fetched(
+    tiny_captioner: Path, tmp_path: Path, hub: Path
+) -> None:
+    mine = Path(shutil.copytree(tiny_captioner, tmp_path / "models" / "mine"))
+    fetched = cached(hub, "florence-community/Florence-2-base", tiny_captioner)
+    registry = ModelRegistry([tmp_path / "absent", tmp_path / "models"])
+    assert registry.resolve_captioner("mine") == mine
+    assert registry.resolve_captioner(str(tiny_captioner)) == tiny_captioner
+    assert registry.resolve_captioner("florence-community/Florence-2-base") == fetched
+    assert registry.resolve_captioner("") == mine, "the user's folders come first"
+    assert ModelRegistry().resolve_captioner("") == fetched
+    for name in ("yours", "florence-community/Florence-2-large", "../models/mine", "/nowhere/at/all"):
+        with pytest.raises(UnknownModel) as refused:
+            registry.resolve_captioner(name)
+        assert name in str(refused.value)
+    assert "mine, florence-community/Florence-2-base" in str(registry_says(registry, "yours"))
+
+
+def registry_says(registry: ModelRegistry, name: str) -> UnknownModel:
+    with pytest.raises(UnknownModel) as refused:
+        registry.resolve_captioner(name)
+    return refused.value
+
+
+def test_without_a_captioner_the_list_says_how_to_get_one(hub: Path) -> None:
+    registry = ModelRegistry()
+    assert registry.captioners() == []
+    note = registry.captioner_note()
+    assert "hf download florence-community/Florence-2-base" in note
+    assert str(registry_says(registry, "")) == note
+
+
+def test_captioners_that_cannot_be_loaded_are_listed_with_the_reason_and_passed_over(
+    tiny_captioner: Path, tmp_path: Path, hub: Path
+) -> None:
+    folders = tmp_path / "models"
+    pickled = Path(shutil.copytree(tiny_captioner, folders / "a-pickle"))
+    (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
+    half = cached(hub, "florence-community/Florence-2-base", tiny_captioner)  # a download that broke off
+    (half / "model.safetensors").unlink()
+    registry = ModelRegistry([folders])
+    notes = {entry.id: entry.note for entry in registry.captioners()}
+    assert "a pickle" in notes["a-pickle"]
+    assert "has no weights" in notes["florence-community/Florence-2-base"]
+    assert not any(entry.available for entry in registry.captioners())
+    assert "a-pickle: " in registry.captioner_note()
+    with pytest.raises(ModelRefused, match="a pickle that could run any code"):
+        registry.resolve_captioner("a-pickle")
+
+    shutil.copytree(tiny_captioner, folders / "b-whole")
+    entries = {entry.id: entry for entry in registry.captioners()}
+    assert (entries["b-whole"].available, entries["b-whole"].family) == (True, "florence-2")
+    assert registry.captioner_note() == ""
+    assert registry.resolve_captioner("") == folders / "b-whole"
+
+
+def test_a_captioner_is_no_backbone(tiny_captioner: Path, tiny_model: Path, hub: Path) -> None:
+    registry = ModelRegistry([tiny_captioner.parent, tiny_model.parent])
+    assert tiny_captioner.name not in {entry.id for entry in registry.entries()}
+    assert tiny_model.name not in {entry.id for entry in registry.captioners()}
+
+
+def test_a_captioner_is_loaded_anew_for_each_who_asks(tiny_captioner: Path) -> None:
+    registry = ModelRegistry([tiny_captioner.parent])
+    first, second = (registry.load_captioner("tiny-florence", CPU) for _ in range(2))
+    assert first is not second
+    first.unload()
+    assert second.module is not None

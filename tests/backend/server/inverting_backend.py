@@ -1,6 +1,7 @@
 """A real backend, as a process, whose renderer is small enough to watch: it inverts colours inside the masks.
 
 Like the real one it decodes, works in steps with a checkpoint each, previews, and hands out frames lazily.
+Its captions are real.
 `params`: steps, delay (seconds a step), preview, figures (of each step, told before its checkpoint), fail,
 spoil (frames handed out too few).
 """
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mattebox_backend.captions import CaptionRequest, Tell, describe
 from mattebox_backend.edit import Edit
 from mattebox_backend.errors import InvalidEdit
 from mattebox_backend.jobs.engine import DeviceState, Monitor, Write
@@ -46,6 +48,7 @@ class Stage(StrEnum):
 
 class InvertingEngine:
     def __init__(self, models: ModelRegistry, settings: Settings) -> None:
+        self.models = models
         self.released = 0
 
     def prepare(self) -> None:
@@ -57,6 +60,11 @@ class InvertingEngine:
     def validate(self, edit: Edit, info: ClipInfo) -> None:
         if edit.method != "st-modulator":
             raise InvalidEdit(f"The method {edit.method} is not in this version yet; use st-modulator.")
+
+    def describe(self, request: CaptionRequest, tell: Tell) -> str:
+        from mattebox_backend.device import Device
+
+        return describe(request, models=self.models, device=Device("cpu", 0, "float32"), tell=tell)
 
     def release(self) -> None:
         self.released += 1

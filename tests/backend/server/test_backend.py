@@ -360,6 +360,7 @@ def test_a_model_tells_the_parameters_it_does_best_with(
     with Client.connect(Endpoint(backend.addresses[0], backend.token)) as client:
         models = {model.id: model for model in client.models()}
     assert decode_params(models["mine"].defaults["st-modulator"].params) == {"steps": 30}
+    assert (models["mine"].shipped, models["pocket-sd"].shipped) == (False, True)
 
 
 def test_what_is_no_clip_is_refused_in_one_sentence(client: Client, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from PIL import Image
 
 SIZE, FRAMES = 64, 4
 MODEL_MAKER = Path(__file__).parents[2] / "backend" / "conftest.py"
+FLORENCES = MODEL_MAKER.with_name("tiny_florence.py")
 EDIT = """
 source = "clip.mkv"
 range = [1, 3]
@@ -47,8 +48,8 @@ class Outcome:
     err: str
 
 
-def _model_maker() -> Any:
-    spec = importlib.util.spec_from_file_location("mattebox_model_maker", MODEL_MAKER)
+def _model_maker(source: Path = MODEL_MAKER) -> Any:
+    spec = importlib.util.spec_from_file_location(f"mattebox_maker_{source.stem}", source)
     assert spec is not None
     assert spec.loader is not None
     maker: Any = importlib.util.module_from_spec(spec)
@@ -69,11 +70,25 @@ def controlnet(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def florences() -> Any:
+    """What makes the backend tests' tiny captioner, and the pictures that it knows."""
+    return _model_maker(FLORENCES)
+
+
+@pytest.fixture(scope="session")
+def captioner(florences: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a Florence-2 that tells red from blue."""
+    made: Path = florences.build_tiny_captioner(tmp_path_factory.mktemp("models") / "tiny-florence")
+    return made
+
+
+@pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """One home, and so one backend, for the tests of this folder; the backend ends with them."""
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MATTEBOX_HOME", str(home))
+        patch.setenv("HF_HUB_CACHE", str(home / "hub"))  # what this machine has of the hub is not asked for
         # The tiny model gains nothing from threads that wait for each other on a busy machine.
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("OMP_WAIT_POLICY", "passive")

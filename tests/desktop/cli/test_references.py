@@ -9,17 +9,23 @@ from typing import Any
 import numpy as np
 import pytest
 from mattebox_desktop.cli.rendering import prepare
+from mattebox_media import open_clip
 from mattebox_proto.codecs.frames import decode_image
 from PIL import Image
 
-from .conftest import SIZE, pictures
-
 Run = Callable[..., Any]
+SIZE = 64
 RED = (200, 10, 10)
 
 
 def reference(image: str, more: str = "") -> tuple[str, str]:
     return "[params]", f'[[reference]]\nframe = 2\nimage = "{image}"\nregion = "left"\n{more}\n[params]'
+
+
+def shown(work: Path) -> np.ndarray:
+    """Frame 2 of the clip."""
+    with open_clip(work / "clip.mkv") as reader:
+        return reader.frame(2)
 
 
 def sent(path: Path) -> np.ndarray:
@@ -46,8 +52,8 @@ def test_a_fit_makes_it_the_clips_size(work: Path, edit_file: Run) -> None:
     contained = sent(edit_file(reference("r.png", 'fit = "contain"')))
     rows = slice(10, 53)  # 32 rows of 48 columns are 43 of 64
     assert np.array_equal(contained[rows], np.full((43, SIZE, 3), RED))
-    assert np.array_equal(contained[:10], pictures()[2][:10])
-    assert np.array_equal(contained[53:], pictures()[2][53:])
+    assert np.array_equal(contained[:10], shown(work)[:10])
+    assert np.array_equal(contained[53:], shown(work)[53:])
 
 
 def test_the_sources_frame_shows_through(work: Path, edit_file: Run) -> None:
@@ -56,7 +62,7 @@ def test_the_sources_frame_shows_through(work: Path, edit_file: Run) -> None:
     layer.save(work / "r.webp", lossless=True)
     made = sent(edit_file(reference("r.webp")))
     assert np.array_equal(made[:, :32], np.full((SIZE, 32, 3), RED))
-    assert np.array_equal(made[:, 32:], pictures()[2][:, 32:])
+    assert np.array_equal(made[:, 32:], shown(work)[:, 32:])
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from mattebox_desktop.model import commands
 from mattebox_desktop.model.errors import NothingToUndoError, OutsideTransactionError, TransactionOpenError
@@ -167,3 +169,28 @@ def _take(id_: str = "first") -> Take:
     from pathlib import Path
 
     return Take(id_, "Take 1", Path("/takes/1.mkv"), 0, 20, 0, "a red disc", "2026-01-01T00:00:00Z")
+
+
+@pytest.mark.parametrize(
+    ("typed", "described", "read"),
+    [
+        (commands.set_prompt, commands.describe_prompt, lambda project: project.prompt),
+        (commands.set_source_prompt, commands.describe_source_prompt, lambda project: project.source_prompt),
+    ],
+)
+def test_a_captioners_words_are_a_step_of_their_own_however_fast_one_types(
+    project: Project,
+    typed: Callable[[Project, str], None],
+    described: Callable[[Project, str], None],
+    read: Callable[[Project], str],
+) -> None:
+    typed(project, "min")
+    typed(project, "mine")
+    described(project, "a red wall")
+    described(project, "a blue wall")
+    typed(project, "a blue wall!")
+    seen = []
+    for _ in range(4):
+        project.changes.undo()
+        seen.append(read(project))
+    assert seen == ["a blue wall", "a red wall", "mine", ""]

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import zipfile
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,13 @@ import numpy as np
 import pytest
 from mattebox_desktop.model import commands, project_file
 from mattebox_desktop.model.errors import ProjectFileError
-from mattebox_desktop.model.project import Project, Take
+from mattebox_desktop.model.project import ClipRef, Project, Take
 from mattebox_desktop.model.project_file import load_project, save_project
+from mattebox_desktop.model.reference import Picture
+from mattebox_desktop.model.reference_commands import add_reference, remove_reference, replace_picture
+from mattebox_desktop.model.region import MaskMode
+
+GOLDEN = Path(__file__).parent / "golden"
 
 
 def content(project: Project) -> dict[str, Any]:
@@ -40,6 +46,16 @@ def content(project: Project) -> dict[str, Any]:
             )
             for region in project.regions
         ],
+        "references": [
+            (
+                reference.id,
+                reference.frame,
+                reference.region.id,
+                reference.picture.pixels.tobytes(),
+                reference.picture.source,
+            )
+            for reference in project.references
+        ],
         "takes": list(project.takes),
         "used": project.take_in_use,
     }
@@ -59,6 +75,9 @@ def edited(project: Project) -> Project:
         region.masks.set_key(3, rng.integers(0, 256, (48, 64)).astype(np.uint8))
         region.masks.set_key(9, None)
         region.words = ("red", "disc")
+    rng_picture = rng.integers(0, 256, (48, 64, 3)).astype(np.uint8)
+    add_reference(project, 7, region, Picture(rng_picture, "/home/fox/frame 7.png"))
+    add_reference(project, 0, project.regions[1], Picture(np.zeros((48, 64, 3), np.uint8)))
     take = Take("t1", "Take 1", Path("/takes/1.mkv"), 2, 18, 0, "p", "2026-01-01T00:00:00Z", {"frames": 16})
     commands.add_take(project, take)
     commands.use_take(project, take)
@@ -81,14 +100,22 @@ def test_fields_and_members_of_a_later_version_survive(edited: Project, tmp_path
     path, again = tmp_path / "edit.mattebox", tmp_path / "again.mattebox"
     save_project(edited, path)
     _rewrite(
-        path, lambda d: (d.update(mood="calm"), d["regions"][0].update(locked=True)), {"notes.txt": b"hi"}
+        path,
+        lambda d: (
+            d.update(mood="calm"),
+            d["regions"][0].update(locked=True),
+            d["references"][1].update(weight=0.5),
+        ),
+        {"notes.txt": b"hi", "references/notes.txt": b"ho"},
     )
     save_project(load_project(path), again)
     with zipfile.ZipFile(again) as archive:
         document = json.loads(archive.read("project.json"))
         assert archive.read("notes.txt") == b"hi"
+        assert archive.read("references/notes.txt") == b"ho"
     assert document["mood"] == "calm"
     assert document["regions"][0]["locked"] is True
+    assert document["references"][1]["weight"] == 0.5
 
 
 def test_clip_that_moved_with_its_project_is_found(project: Project, tmp_path: Path) -> None:
@@ -112,13 +139,76 @@ def test_older_layouts_are_upgraded_step_by_step(
 ) -> None:
     path = tmp_path / "edit.mattebox"
     save_project(edited, path)
-    _rewrite(path, lambda d: (d.update(version=0), d.pop("prompt"), d.update(text="old words")))
+    _rewrite(
+        path,
+        lambda d: (
+            d.update(version=0, references=[]),
+            d.pop("prompt"),
+            d.update(text="old words"),
+        ),
+    )
 
     def from_zero(document: dict[str, Any]) -> dict[str, Any]:
         return {**document, "prompt": document.pop("text")}
 
     monkeypatch.setitem(project_file.UPGRADES, 0, from_zero)
     assert load_project(path).prompt == "old words"
+
+
+def golden_content(layout: int) -> dict[str, Any]:
+    """What the golden files hold: each was written by the Mattebox of its layout, as /clips/fox.mp4's."""
+    mask = np.zeros((48, 64), np.uint8)
+    mask[8:24, 8:32] = 255
+    picture = np.zeros((48, 64, 3), np.uint8)
+    picture[8:24, 8:32] = (220, 40, 40)
+    left = ("left00000001", "left", "a red disc", "#e69f00", "A", True, MaskMode.TIGHT, 0, 0)
+    right = ("right0000001", "right", "a star", "#56b4e9", "B", True, MaskMode.DILATED, 3, 2)
+    references = [("reference001", 4, "left00000001", picture.tobytes(), "/home/fox/frame 4.png")]
+    take = Take("t1", "Take 1", Path("/takes/1.mkv"), 2, 18, 0, "p", "2026-01-01T00:00:00Z", {"frames": 16})
+    return {
+        "clip": ClipRef(Path("/clips/fox.mp4"), 64, 48, 20, Fraction(25), "c0ffee"),
+        "range": (2, 18),
+        "prompts": ("a red disc and a star, “quoted” – ünïcode", "two discs"),
+        "how": ("auto", "pocket-sd", 7, {"steps": 20, "blend": False}),
+        "regions": [
+            (*left, ("red", "disc"), {3: mask.tobytes(), 9: None}),
+            (*right, (), {}),
+        ],
+        "references": references if layout >= 2 else [],
+        "takes": [take],
+        "used": "t1",
+    }
+
+
+@pytest.mark.parametrize("layout", range(1, project_file.VERSION + 1))
+def test_projects_of_every_layout_open(layout: int, tmp_path: Path) -> None:
+    loaded = load_project(GOLDEN / f"layout-{layout}.mattebox")
+    assert content(loaded) == golden_content(layout)
+    save_project(loaded, tmp_path / "again.mattebox")
+    assert content(load_project(tmp_path / "again.mattebox")) == golden_content(layout)
+
+
+def test_only_pictures_that_are_shown_are_kept(edited: Project, tmp_path: Path) -> None:
+    path = tmp_path / "edit.mattebox"
+    first, second = edited.references
+    newer = Picture(np.full((48, 64, 3), 9, np.uint8), "newer.png")
+    replace_picture(edited, first, newer)
+    remove_reference(edited, second)
+    save_project(edited, path)
+    with zipfile.ZipFile(path) as archive:
+        assert [n for n in archive.namelist() if n.startswith("references/")] == [
+            f"references/{first.id}.png"
+        ]
+    (kept,) = load_project(path).references
+    assert (kept.picture.pixels.tobytes(), kept.picture.edited) == (newer.pixels.tobytes(), True)
+
+
+def test_a_picture_is_encoded_once(edited: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_project(edited, tmp_path / "a.mattebox")
+    made: list[tuple[int, ...]] = []
+    monkeypatch.setattr(project_file, "png", lambda pixels: (made.append(pixels.shape), b"")[1])
+    save_project(edited, tmp_path / "b.mattebox")
+    assert made == []
 
 
 def test_newer_layout_is_refused_in_words(edited: Project, tmp_path: Path) -> None:
@@ -140,6 +230,15 @@ def test_newer_layout_is_refused_in_words(edited: Project, tmp_path: Path) -> No
         (lambda d: d["clip"].update(width=10), "damaged.*64×48"),
         (lambda d: d["clip"].update(frame_rate="25/0"), "damaged: clip.frame_rate"),
         (lambda d: d.update(clip=None), "regions but no clip"),
+        (lambda d: d["references"][0].update(region="gone"), "damaged.*for a region that is not there"),
+        (lambda d: d["references"][0].update(frame=20), "damaged.*frame 20, outside the clip"),
+        (lambda d: d["references"][0].update(frame=-1), "damaged: references.0.frame"),
+        (lambda d: d["references"][0].update(id="../x"), "damaged: references.0.id"),
+        (lambda d: d["references"][0].update(picture="references/no.png"), "damaged"),
+        (
+            lambda d: d["references"][0].update(picture=d["regions"][0]["keys"][0]["mask"]),
+            "damaged.*not an 8-bit colour picture",
+        ),
     ],
 )
 def test_damage_is_named_in_one_sentence(edited: Project, tmp_path: Path, change: Any, words: str) -> None:

@@ -11,11 +11,12 @@ import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from mattebox_desktop.model import commands
+from mattebox_desktop.model import commands, reference_commands
 from mattebox_desktop.model.brush import Brush
 from mattebox_desktop.model.history import History
 from mattebox_desktop.model.project import ClipRef, Project, Take
 from mattebox_desktop.model.project_file import load_project, save_project
+from mattebox_desktop.model.reference import Picture, Reference
 from mattebox_desktop.model.region import OKABE_ITO, MaskMode, Region
 
 FRAMES, WIDTH, HEIGHT = 8, 16, 12
@@ -42,9 +43,14 @@ def content(project: Project) -> Any:
         )
         for region in project.regions
     ]
+    references = [
+        (reference.id, reference.frame, reference.region.id, reference.picture.pixels.tobytes())
+        for reference in project.references
+    ]
     fields = (project.in_point, project.out_point, project.prompt, project.source_prompt, project.method)
     more = (project.seed, tuple(sorted(project.params.items())), project.take_in_use)
-    return fields, more, tuple(regions), tuple(take.id for take in project.takes)
+    things = (tuple(regions), tuple(references))
+    return fields, more, things, tuple(take.id for take in project.takes)
 
 
 class ProjectMachine(RuleBasedStateMachine):
@@ -58,6 +64,9 @@ class ProjectMachine(RuleBasedStateMachine):
 
     def _region(self, pick: int) -> Region:
         return self.project.regions[pick % len(self.project.regions)]
+
+    def _reference(self, pick: int) -> Reference:
+        return self.project.references[pick % len(self.project.references)]
 
     def _did(self) -> None:
         """Compares and notes the state after a command; one that changed nothing is no step."""
@@ -149,6 +158,35 @@ class ProjectMachine(RuleBasedStateMachine):
         assert [_pixels(region, frame) for frame in range(FRAMES)] == expected
         self._did()
 
+    @precondition(lambda self: len(self.project.regions))
+    @rule(pick=PICK, frame=FRAME, shade=st.integers(0, 255))
+    def refer(self, pick: int, frame: int, shade: int) -> None:
+        picture = Picture(np.full((HEIGHT, WIDTH, 3), shade, np.uint8))
+        at_frame = self.project.references_at(frame)
+        region = self._region(pick)
+        same = [r for r in at_frame if r.region is region and r.picture.same_pixels(picture)]
+        if not same:
+            reference_commands.add_reference(self.project, frame, region, picture)
+            self._did()
+
+    @precondition(lambda self: len(self.project.references))
+    @rule(pick=PICK, to=PICK, frame=FRAME)
+    def tie_elsewhere(self, pick: int, to: int, frame: int) -> None:
+        reference = self._reference(pick)
+        if reference_commands.can_move(self.project, reference, frame):
+            reference_commands.move_reference(self.project, reference, frame)
+            self._did()
+        region = self._region(to)
+        if not any(r.region is region for r in self.project.references_at(reference.frame)):
+            reference_commands.bind_reference(self.project, reference, region)
+            self._did()
+
+    @precondition(lambda self: len(self.project.references))
+    @rule(pick=PICK)
+    def remove_reference(self, pick: int) -> None:
+        reference_commands.remove_reference(self.project, self._reference(pick))
+        self._did()
+
     @rule(used=st.booleans())
     def take_arrives(self, used: bool) -> None:
         self.takes += 1
@@ -172,6 +210,13 @@ class ProjectMachine(RuleBasedStateMachine):
     @invariant()
     def state_is_the_one_remembered(self) -> None:
         assert content(self.project) == self.states[self.at]
+
+    @invariant()
+    def every_reference_has_its_region(self) -> None:
+        for reference in self.project.references:
+            assert self.project.regions.index(reference.region) >= 0
+        ties = [(reference.frame, reference.region.id) for reference in self.project.references]
+        assert len(ties) == len(set(ties))
 
     @invariant()
     def a_file_loses_nothing(self) -> None:

@@ -11,6 +11,7 @@ import pytest
 from mattebox_desktop.service.backend import RESTARTS, BackendConnection
 from mattebox_desktop.service.job_view import ConnectionState
 from mattebox_proto.errors import BackendGone, BackendNotStarted, DeadlineExceeded
+from mattebox_proto.mattebox.v1 import system_pb2
 from pytestqt.qtbot import QtBot
 
 
@@ -37,7 +38,8 @@ class Backend:
     def methods(self) -> list[Any]:
         return []
 
-    models = methods
+    def list_models(self) -> Any:
+        return system_pb2.ListModelsResponse(captioner_note="There is none.")
 
     def close(self) -> None:
         pass

@@ -13,6 +13,7 @@ from mattebox_desktop.model.errors import ProjectFileError
 from mattebox_desktop.service.edit_files import project_of_edit
 from mattebox_desktop.service.wire import edit_message
 from mattebox_media import write_clip
+from mattebox_proto.codecs.frames import decode_image
 from PIL import Image
 
 EDIT = """
@@ -58,6 +59,39 @@ def test_the_project_renders_what_the_file_says(folder: Path) -> None:
     assert not project.changes.dirty
 
 
+def test_references_open_with_it(folder: Path) -> None:
+    painted = np.random.default_rng(0).integers(0, 256, (32, 48, 3)).astype(np.uint8)
+    Image.fromarray(painted).save(folder / "painted.png")
+    path = edit_file(folder)
+    reference = '[[reference]]\nframe = {}\nimage = "{}"\nregion = "left"\n{}\n'
+    Image.new("RGB", (24, 16), (9, 8, 7)).save(folder / "small.webp", lossless=True)
+    path.write_text(
+        path.read_text()
+        + reference.format(2, "painted.png", "")
+        + reference.format(1, "small.webp", 'fit = "cover"')
+    )
+    opened = project_of_edit(path)
+    assert opened.pictures == 0
+    first, second = opened.project.references
+    assert (first.frame, first.region, first.picture.source) == (
+        2,
+        opened.project.regions[0],
+        str(folder / "painted.png"),
+    )
+    assert np.array_equal(first.picture.pixels, painted)
+    assert (second.picture.pixels == (9, 8, 7)).all()
+    message = edit_message(edit_request(opened.project, "edit"), "clip id")
+    assert [(r.frame, r.region) for r in message.references] == [(1, "left"), (2, "left")]
+    assert np.array_equal(decode_image(message.references[1].image), painted)
+    assert not opened.project.changes.dirty
+
+
+def test_condition_pictures_are_counted(folder: Path) -> None:
+    Image.new("RGB", (48, 32)).save(folder / "depth.png")
+    opened = project_of_edit(edit_file(folder, "seed", 'condition_pictures = "depth.png"\nseed'))
+    assert opened.pictures == 2
+
+
 def test_words_go_with_the_prompt_that_they_were_picked_from(folder: Path) -> None:
     project = project_of_edit(edit_file(folder)).project
     region = project.regions[0]
@@ -77,6 +111,16 @@ def test_words_go_with_the_prompt_that_they_were_picked_from(folder: Path) -> No
         ("mask.png", "broken.png", "broken.png cannot be read"),
         ("mask.png", "black.png", "marks no pixel"),
         ("clip.mkv", "gone.mkv", "gone.mkv"),
+        (
+            "[[region]]",
+            '[[reference]]\nframe = 1\nimage = "small.png"\nregion = "left"\n[[region]]',
+            "is 8x8",
+        ),
+        (
+            "[[region]]",
+            '[[reference]]\nframe = 1\nimage = "broken.png"\nregion = "left"\n[[region]]',
+            "The reference of frame 1: “broken.png” is no picture that Mattebox reads, or it is damaged",
+        ),
     ],
 )
 def test_a_fault_is_one_sentence(folder: Path, old: str, new: str, said: str) -> None:

@@ -183,12 +183,15 @@ def test_a_bad_edit_file_is_said_above_the_viewer(desktop: Desktop, clip: Path) 
     assert desktop.workspace.project.clip is None
 
 
-def test_references_that_are_left_out_are_said(desktop: Desktop, clip: Path, qtbot: QtBot) -> None:
+def test_condition_pictures_that_are_left_out_are_said(desktop: Desktop, clip: Path, qtbot: QtBot) -> None:
     write_clip(clip.with_name("ref_%d.png"), [np.zeros((120, 160, 3), np.uint8)], fps=Fraction(24))
     edit = edit_file(clip, '[[reference]]\nframe = 3\nimage = "ref_0.png"\nregion = "left"\n')
+    edit.write_text('condition_pictures = "ref_0.png"\n' + edit.read_text())
     with qtbot.waitSignal(desktop.workspace.screen.frame_ready, timeout=10_000):
         desktop.window.commands.open_path(edit)
     assert desktop.window.notices.what.text() == "Pictures were left out"
+    assert "holds no condition pictures yet: the 12 of this edit file" in desktop.window.notices.why.text()
+    assert [reference.frame for reference in desktop.workspace.project.references] == [3]
     desktop.window.commands.new()
     assert not desktop.window.notices.isVisible()
 

@@ -8,11 +8,13 @@ import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from mattebox_desktop.app import Desktop
-from mattebox_desktop.model import commands
+from mattebox_desktop.model import commands, reference_commands
+from mattebox_desktop.model.reference import Picture
 from mattebox_desktop.service.job_view import ConnectionState, JobState
 from mattebox_media import open_clip
 from mattebox_proto.client import Client, Endpoint
@@ -24,16 +26,28 @@ from pytestqt.qtbot import QtBot
 SLOW = 420_000  # milliseconds; a busy machine starves the backend's process
 
 
-@pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The backend tests' model folder."""
+def model_maker() -> Any:
+    """The backend tests' own module that builds their models."""
     source = Path(__file__).parents[2] / "backend" / "conftest.py"
     spec = importlib.util.spec_from_file_location("backend_test_models", source)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    made: Path = module.build_tiny_model(tmp_path_factory.mktemp("model") / "tiny-sd")
+    return module
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The backend tests' model folder."""
+    made: Path = model_maker().build_tiny_model(tmp_path_factory.mktemp("model") / "tiny-sd")
+    return made
+
+
+@pytest.fixture(scope="session")
+def tiny_wan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The backend tests' image-to-video model."""
+    made: Path = model_maker().build_tiny_wan(tmp_path_factory.mktemp("model") / "tiny-wan")
     return made
 
 
@@ -96,6 +110,31 @@ def test_render_ends_in_a_take_that_keeps_the_background(
         assert made.info.frame_count == 2
         np.testing.assert_array_equal(made.frame(0)[80:], source.frame(2)[80:])
         assert not np.array_equal(made.frame(0)[40:60, 30:70], source.frame(2)[40:60, 30:70])
+
+
+def test_a_reference_is_rendered_with_the_method_that_takes_it(
+    backend: Desktop, tiny_wan: Path, qtbot: QtBot
+) -> None:
+    workspace, window = backend.workspace, backend.window
+    edit(backend, tiny_wan)
+    project = workspace.project
+    commands.set_range(project, 2, 7)
+    for name, value in (("motion_steps", 1), ("rank", 2), ("size", 64), ("blend", False)):
+        commands.set_parameter(project, name, value)
+    clip = project.clip
+    assert clip is not None
+    with open_clip(clip.path) as source:
+        picture = source.frame(2).copy()
+        picture[40:60, 30:70] = (10, 200, 20)
+        reference_commands.add_reference(project, 2, project.regions[0], Picture(picture, "painted.png"))
+        with qtbot.waitSignal(workspace.take_added, timeout=SLOW):
+            window.actions_.render.trigger()  # before the backend has told which method takes references
+        (take,) = project.takes
+        with open_clip(take.path) as made:
+            assert made.info.frame_count == 5
+            np.testing.assert_array_equal(made.frame(3)[110:], source.frame(5)[110:])
+            assert not np.array_equal(made.frame(0)[40:60, 30:70], source.frame(2)[40:60, 30:70])
+    assert window.edit.method.currentText() == "Auto: references"
 
 
 def test_refused_render_says_why_and_offers_to_try_again(ready: Desktop, qtbot: QtBot) -> None:

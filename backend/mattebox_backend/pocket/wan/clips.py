@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,14 +12,15 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKLWan
 from numpy.typing import NDArray
-from transformers import CLIPVisionModel, T5Tokenizer
+from transformers import T5Tokenizer
 
 from mattebox_backend.pocket.checkpoint import fingerprint, write_atomically
 from mattebox_backend.pocket.dataset import captions_of, write_array
 from mattebox_backend.pocket.progress import RunLog
 from mattebox_backend.pocket.seeds import WAN_SEEDS
 from mattebox_backend.pocket.wan.config import ConditionShares, PocketWanConfig
-from mattebox_backend.pocket.wan.text import token_ids
+from mattebox_backend.pocket.wan.sight import Sight, load_sight
+from mattebox_backend.pocket.wan.text import build_tokenizer, token_ids
 from mattebox_backend.pocket.wan.vae import to_video
 from mattebox_backend.world.render import render_frame
 from mattebox_backend.world.sampling import SceneOptions, sample_scene
@@ -26,21 +29,6 @@ from mattebox_backend.world.scene import Scene
 REPORT_EVERY = 20
 LIVELY = SceneOptions(blooms=0.15, panning=0.2, parts=0.2)
 """More that changes in a clip than the world has by itself."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sight:
-    """The picture half of a CLIP, and how it wants pictures."""
-
-    encoder: CLIPVisionModel
-    processor: Any
-
-    @torch.no_grad()
-    def states(self, pictures: NDArray[np.uint8]) -> torch.Tensor:
-        """(N, L, C) states before its last layer, as Wan reads them, of pictures (N, H, W, 3)."""
-        given = self.processor(list(pictures), return_tensors="pt", input_data_format="channels_last")
-        found = self.encoder(given["pixel_values"], output_hidden_states=True)
-        return torch.as_tensor(found.hidden_states[-2])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,9 +46,7 @@ class ClipSet:
     mark: str
 
 
-def clip_set(
-    config: PocketWanConfig, vae: AutoencoderKLWan, sight: Sight, tokenizer: T5Tokenizer, work: Path
-) -> ClipSet:
+def clip_set(config: PocketWanConfig, vae: AutoencoderKLWan, work: Path) -> ClipSet:
     """Build the set in ``work``, or read it when it is there already for this configuration."""
     mark = fingerprint(
         "wan-clips",
@@ -78,23 +64,63 @@ def clip_set(
         return ClipSet(**{name: np.load(file) for name, file in files.items()}, mark=mark)
     rows: dict[str, list[NDArray[Any]]] = {name: [] for name in files}
     log = RunLog(work / "progress.jsonl", "clips", config.clips)
-    for number in range(config.clips):
-        scene = wan_scene(config, WAN_SEEDS + number)
-        frames = clip_frames(scene)
-        known = draw_known(config.conditions, config.frames, np.random.default_rng((config.seed, 4, number)))
-        rows["latents"].append(encode(vae, frames))
-        rows["told"].append(encode(vae, frames, known))
-        rows["known"].append(known)
-        rows["seen"].append(sight.states(frames[:1])[0].numpy().astype(np.float16))
-        captions = captions_of(scene, 0, (WAN_SEEDS, number))
-        rows["tokens"].append(token_ids(tokenizer, captions).numpy().astype(np.int16))
-        if number % REPORT_EVERY == 0:
-            log.report(number + 1)
+    with ProcessPoolExecutor(
+        torch.get_num_threads(),  # a clip is too small to share among threads
+        multiprocessing.get_context("spawn"),
+        _begin,
+        (config, vae),
+    ) as workers:
+        for number, row in enumerate(workers.map(_row, range(config.clips), chunksize=4)):
+            for name, values in row.items():
+                rows[name].append(values)
+            if number % REPORT_EVERY == 0:
+                log.report(number + 1)
     made = {name: np.stack(values) for name, values in rows.items()}
     for name, file in files.items():
         write_array(file, made[name])
     write_atomically(mark_file, mark.encode())
     return ClipSet(**made, mark=mark)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Encoding:
+    """What a process needs to make rows of the set."""
+
+    config: PocketWanConfig
+    vae: AutoencoderKLWan
+    sight: Sight
+    tokenizer: T5Tokenizer
+
+    def row(self, number: int) -> dict[str, NDArray[Any]]:
+        """What a set holds of one clip."""
+        config = self.config
+        scene = wan_scene(config, WAN_SEEDS + number)
+        frames = clip_frames(scene)
+        known = draw_known(config.conditions, config.frames, np.random.default_rng((config.seed, 4, number)))
+        captions = captions_of(scene, 0, (WAN_SEEDS, number))
+        return {
+            "latents": encode(self.vae, frames),
+            "told": encode(self.vae, frames, known),
+            "known": known,
+            "seen": self.sight.states(frames[:1])[0].numpy().astype(np.float16),
+            "tokens": token_ids(self.tokenizer, captions).numpy().astype(np.int16),
+        }
+
+
+_encoding: _Encoding | None = None
+
+
+def _begin(config: PocketWanConfig, vae: AutoencoderKLWan) -> None:
+    global _encoding
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    _encoding = _Encoding(config, vae, load_sight(config.scorer), build_tokenizer())
+
+
+def _row(number: int) -> dict[str, NDArray[Any]]:
+    if _encoding is None:
+        raise RuntimeError("A row is asked of a process that was not begun.")
+    return _encoding.row(number)
 
 
 def wan_scene(config: PocketWanConfig, seed: int) -> Scene:

@@ -9,29 +9,13 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanImageToVideoPipeline
-from transformers import CLIPVisionModel
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from mattebox_backend.errors import UnknownModel
-from mattebox_backend.models.registry import ModelRegistry
 from mattebox_backend.pocket.config import method_defaults
-from mattebox_backend.pocket.errors import PocketError
 from mattebox_backend.pocket.export import replaced_folder
-from mattebox_backend.pocket.wan.clips import Sight
 from mattebox_backend.pocket.wan.config import PocketWanConfig
+from mattebox_backend.pocket.wan.sight import Sight
 from mattebox_backend.pocket.wan.text import build_tokenizer
 from mattebox_backend.pocket.wan.training import TextToVideo
-
-
-def load_sight(scorer: str) -> Sight:
-    """The picture half of a scorer of this name. Raises :class:`PocketError` where there is none."""
-    try:
-        place = ModelRegistry().resolve_scorer(scorer)
-    except UnknownModel as error:
-        raise PocketError(str(error)) from error
-    encoder = CLIPVisionModel.from_pretrained(place, dtype=torch.float32, local_files_only=True)
-    processor = CLIPImageProcessorPil.from_pretrained(place, local_files_only=True)
-    return Sight(encoder.eval().requires_grad_(False), processor)
 
 
 def export_wan(

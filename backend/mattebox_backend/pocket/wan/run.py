@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import torch
 from rich.console import Console
 
 from mattebox_backend.pocket.checkpoint import write_atomically
@@ -17,9 +18,10 @@ from mattebox_backend.pocket.seeds import MEASURE_SEEDS
 from mattebox_backend.pocket.wan.card import wan_card
 from mattebox_backend.pocket.wan.clips import clip_frames, clip_set, wan_scene
 from mattebox_backend.pocket.wan.config import PocketWanConfig
-from mattebox_backend.pocket.wan.export import export_wan, load_sight
+from mattebox_backend.pocket.wan.export import export_wan
 from mattebox_backend.pocket.wan.measure import WanFigures, load_wan, measure_wan
 from mattebox_backend.pocket.wan.sampling import sample_clip
+from mattebox_backend.pocket.wan.sight import load_sight
 from mattebox_backend.pocket.wan.text import build_tokenizer
 from mattebox_backend.pocket.wan.training import TextToVideo, train_transformer
 from mattebox_backend.pocket.wan.vae import train_video_vae
@@ -39,9 +41,10 @@ def train_pocket_wan(
     given, is a model folder that is rewritten at each checkpoint, for work that cannot wait; then clips from
     unseen first frames, a row each below the true one, go to ``work`` as well.
     """
+    torch.set_flush_denormal(True)  # numbers that are all but 0 cost a CPU many times the work of others
     sight = load_sight(config.scorer)
     vae = train_video_vae(config, work)
-    data = clip_set(config, vae, sight, build_tokenizer(), work)
+    data = clip_set(config, vae, work)
     commit = commit_of_code()
 
     def write(folder: Path, models: TextToVideo, figures: WanFigures | None = None) -> None:

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from mattebox_proto.mattebox.v1 import edit_pb2 as mattebox_dot_v1_dot_edit__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18mattebox/v1/system.proto\x12\x0bmattebox.v1\x1a\x16mattebox/v1/edit.proto\"<\n\x10HandshakeRequest\x12\x16\n\x0e\x63lient_version\x18\x01 \x01(\t\x12\x10\n\x08\x63ontract\x18\x02 \x01(\r\"c\n\x11HandshakeResponse\x12\x17\n\x0f\x62\x61\x63kend_version\x18\x01 \x01(\t\x12\x10\n\x08\x63ontract\x18\x02 \x01(\r\x12\x12\n\ncompatible\x18\x03 \x01(\x08\x12\x0f\n\x07message\x18\x04 \x01(\t\"\x10\n\x0eGetInfoRequest\"\xc4\x01\n\x04Info\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65vice_name\x18\x03 \x01(\t\x12\r\n\x05\x64type\x18\x04 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x05 \x01(\x04\x12\x19\n\x11memory_free_bytes\x18\x06 \x01(\x04\x12\x0c\n\x04home\x18\x07 \x01(\t\x12\x10\n\x08log_path\x18\x08 \x01(\t\x12\x0b\n\x03pid\x18\t \x01(\x04\x12\x19\n\x11max_message_bytes\x18\n \x01(\x04\"\x11\n\x0fGetCacheRequest\"\"\n\x11\x43learCacheRequest\x12\r\n\x05kinds\x18\x01 \x03(\t\"\x92\x01\n\nCacheUsage\x12+\n\x05kinds\x18\x01 \x03(\x0b\x32\x1c.mattebox.v1.CacheUsage.Kind\x12\x13\n\x0blimit_bytes\x18\x02 \x01(\x04\x1a\x42\n\x04Kind\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\r\n\x05\x62ytes\x18\x03 \x01(\x04\x12\x0f\n\x07\x65ntries\x18\x04 \x01(\x04\"\x13\n\x11ListModelsRequest\"\xf7\x02\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x02 \x01(\t\x12\x10\n\x08location\x18\x03 \x01(\t\x12\x11\n\tavailable\x18\x04 \x01(\x08\x12\x0c\n\x04note\x18\x05 \x01(\t\x12\x32\n\x08\x64\x65\x66\x61ults\x18\x06 \x03(\x0b\x32 .mattebox.v1.Model.DefaultsEntry\x1a\x96\x01\n\x0eMethodDefaults\x12=\n\x06params\x18\x01 \x03(\x0b\x32-.mattebox.v1.Model.MethodDefaults.ParamsEntry\x1a\x45\n\x0bParamsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.mattebox.v1.Parameter:\x02\x38\x01\x1aR\n\rDefaultsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x30\n\x05value\x18\x02 \x01(\x0b\x32!.mattebox.v1.Model.MethodDefaults:\x02\x38\x01\"8\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.mattebox.v1.Model\"\x14\n\x12ListMethodsRequest\"\xaa\x01\n\x0fMethodParameter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x14\n\x0c\x64\x65\x66\x61ult_json\x18\x03 \x01(\t\x12\x0c\n\x04unit\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x0f\n\x07minimum\x18\x06 \x01(\x01\x12\x0f\n\x07maximum\x18\x07 \x01(\x01\x12\x0f\n\x07\x63hoices\x18\x08 \x03(\t\x12\x0f\n\x07\x62ounded\x18\t \x01(\x08\"\xa5\x01\n\x06Method\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0f\n\x07summary\x18\x03 \x01(\t\x12\x11\n\tavailable\x18\x04 \x01(\x08\x12\x30\n\nparameters\x18\x05 \x03(\x0b\x32\x1c.mattebox.v1.MethodParameter\x12\x18\n\x10takes_references\x18\x06 \x01(\x08\x12\x10\n\x08\x66\x61milies\x18\x07 \x03(\t\";\n\x13ListMethodsResponse\x12$\n\x07methods\x18\x01 \x03(\x0b\x32\x13.mattebox.v1.Method\"\x11\n\x0fShutdownRequest\"\x12\n\x10ShutdownResponse2\x83\x04\n\x06System\x12J\n\tHandshake\x12\x1d.mattebox.v1.HandshakeRequest\x1a\x1e.mattebox.v1.HandshakeResponse\x12\x39\n\x07GetInfo\x12\x1b.mattebox.v1.GetInfoRequest\x1a\x11.mattebox.v1.Info\x12\x41\n\x08GetCache\x12\x1c.mattebox.v1.GetCacheRequest\x1a\x17.mattebox.v1.CacheUsage\x12\x45\n\nClearCache\x12\x1e.mattebox.v1.ClearCacheRequest\x1a\x17.mattebox.v1.CacheUsage\x12M\n\nListModels\x12\x1e.mattebox.v1.ListModelsRequest\x1a\x1f.mattebox.v1.ListModelsResponse\x12P\n\x0bListMethods\x12\x1f.mattebox.v1.ListMethodsRequest\x1a .mattebox.v1.ListMethodsResponse\x12G\n\x08Shutdown\x12\x1c.mattebox.v1.ShutdownRequest\x1a\x1d.mattebox.v1.ShutdownResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18mattebox/v1/system.proto\x12\x0bmattebox.v1\x1a\x16mattebox/v1/edit.proto\"<\n\x10HandshakeRequest\x12\x16\n\x0e\x63lient_version\x18\x01 \x01(\t\x12\x10\n\x08\x63ontract\x18\x02 \x01(\r\"c\n\x11HandshakeResponse\x12\x17\n\x0f\x62\x61\x63kend_version\x18\x01 \x01(\t\x12\x10\n\x08\x63ontract\x18\x02 \x01(\r\x12\x12\n\ncompatible\x18\x03 \x01(\x08\x12\x0f\n\x07message\x18\x04 \x01(\t\"\x10\n\x0eGetInfoRequest\"\xc4\x01\n\x04Info\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65vice_name\x18\x03 \x01(\t\x12\r\n\x05\x64type\x18\x04 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x05 \x01(\x04\x12\x19\n\x11memory_free_bytes\x18\x06 \x01(\x04\x12\x0c\n\x04home\x18\x07 \x01(\t\x12\x10\n\x08log_path\x18\x08 \x01(\t\x12\x0b\n\x03pid\x18\t \x01(\x04\x12\x19\n\x11max_message_bytes\x18\n \x01(\x04\"\x11\n\x0fGetCacheRequest\"\"\n\x11\x43learCacheRequest\x12\r\n\x05kinds\x18\x01 \x03(\t\"\x92\x01\n\nCacheUsage\x12+\n\x05kinds\x18\x01 \x03(\x0b\x32\x1c.mattebox.v1.CacheUsage.Kind\x12\x13\n\x0blimit_bytes\x18\x02 \x01(\x04\x1a\x42\n\x04Kind\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\r\n\x05\x62ytes\x18\x03 \x01(\x04\x12\x0f\n\x07\x65ntries\x18\x04 \x01(\x04\"\x13\n\x11ListModelsRequest\"\x88\x03\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x02 \x01(\t\x12\x10\n\x08location\x18\x03 \x01(\t\x12\x11\n\tavailable\x18\x04 \x01(\x08\x12\x0c\n\x04note\x18\x05 \x01(\t\x12\x32\n\x08\x64\x65\x66\x61ults\x18\x06 \x03(\x0b\x32 .mattebox.v1.Model.DefaultsEntry\x12\x0f\n\x07shipped\x18\x07 \x01(\x08\x1a\x96\x01\n\x0eMethodDefaults\x12=\n\x06params\x18\x01 \x03(\x0b\x32-.mattebox.v1.Model.MethodDefaults.ParamsEntry\x1a\x45\n\x0bParamsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.mattebox.v1.Parameter:\x02\x38\x01\x1aR\n\rDefaultsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x30\n\x05value\x18\x02 \x01(\x0b\x32!.mattebox.v1.Model.MethodDefaults:\x02\x38\x01\"x\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.mattebox.v1.Model\x12&\n\ncaptioners\x18\x02 \x03(\x0b\x32\x12.mattebox.v1.Model\x12\x16\n\x0e\x63\x61ptioner_note\x18\x03 \x01(\t\"\x14\n\x12ListMethodsRequest\"\xaa\x01\n\x0fMethodParameter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x14\n\x0c\x64\x65\x66\x61ult_json\x18\x03 \x01(\t\x12\x0c\n\x04unit\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x0f\n\x07minimum\x18\x06 \x01(\x01\x12\x0f\n\x07maximum\x18\x07 \x01(\x01\x12\x0f\n\x07\x63hoices\x18\x08 \x03(\t\x12\x0f\n\x07\x62ounded\x18\t \x01(\x08\"\xa5\x01\n\x06Method\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0f\n\x07summary\x18\x03 \x01(\t\x12\x11\n\tavailable\x18\x04 \x01(\x08\x12\x30\n\nparameters\x18\x05 \x03(\x0b\x32\x1c.mattebox.v1.MethodParameter\x12\x18\n\x10takes_references\x18\x06 \x01(\x08\x12\x10\n\x08\x66\x61milies\x18\x07 \x03(\t\";\n\x13ListMethodsResponse\x12$\n\x07methods\x18\x01 \x03(\x0b\x32\x13.mattebox.v1.Method\"\x11\n\x0fShutdownRequest\"\x12\n\x10ShutdownResponse2\x83\x04\n\x06System\x12J\n\tHandshake\x12\x1d.mattebox.v1.HandshakeRequest\x1a\x1e.mattebox.v1.HandshakeResponse\x12\x39\n\x07GetInfo\x12\x1b.mattebox.v1.GetInfoRequest\x1a\x11.mattebox.v1.Info\x12\x41\n\x08GetCache\x12\x1c.mattebox.v1.GetCacheRequest\x1a\x17.mattebox.v1.CacheUsage\x12\x45\n\nClearCache\x12\x1e.mattebox.v1.ClearCacheRequest\x1a\x17.mattebox.v1.CacheUsage\x12M\n\nListModels\x12\x1e.mattebox.v1.ListModelsRequest\x1a\x1f.mattebox.v1.ListModelsResponse\x12P\n\x0bListMethods\x12\x1f.mattebox.v1.ListMethodsRequest\x1a .mattebox.v1.ListMethodsResponse\x12G\n\x08Shutdown\x12\x1c.mattebox.v1.ShutdownRequest\x1a\x1d.mattebox.v1.ShutdownResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -55,27 +55,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTMODELSREQUEST']._serialized_start=649
   _globals['_LISTMODELSREQUEST']._serialized_end=668
   _globals['_MODEL']._serialized_start=671
-  _globals['_MODEL']._serialized_end=1046
-  _globals['_MODEL_METHODDEFAULTS']._serialized_start=812
-  _globals['_MODEL_METHODDEFAULTS']._serialized_end=962
-  _globals['_MODEL_METHODDEFAULTS_PARAMSENTRY']._serialized_start=893
-  _globals['_MODEL_METHODDEFAULTS_PARAMSENTRY']._serialized_end=962
-  _globals['_MODEL_DEFAULTSENTRY']._serialized_start=964
-  _globals['_MODEL_DEFAULTSENTRY']._serialized_end=1046
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1048
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1104
-  _globals['_LISTMETHODSREQUEST']._serialized_start=1106
-  _globals['_LISTMETHODSREQUEST']._serialized_end=1126
-  _globals['_METHODPARAMETER']._serialized_start=1129
-  _globals['_METHODPARAMETER']._serialized_end=1299
-  _globals['_METHOD']._serialized_start=1302
-  _globals['_METHOD']._serialized_end=1467
-  _globals['_LISTMETHODSRESPONSE']._serialized_start=1469
-  _globals['_LISTMETHODSRESPONSE']._serialized_end=1528
-  _globals['_SHUTDOWNREQUEST']._serialized_start=1530
-  _globals['_SHUTDOWNREQUEST']._serialized_end=1547
-  _globals['_SHUTDOWNRESPONSE']._serialized_start=1549
-  _globals['_SHUTDOWNRESPONSE']._serialized_end=1567
-  _globals['_SYSTEM']._serialized_start=1570
-  _globals['_SYSTEM']._serialized_end=2085
+  _globals['_MODEL']._serialized_end=1063
+  _globals['_MODEL_METHODDEFAULTS']._serialized_start=829
+  _globals['_MODEL_METHODDEFAULTS']._serialized_end=979
+  _globals['_MODEL_METHODDEFAULTS_PARAMSENTRY']._serialized_start=910
+  _globals['_MODEL_METHODDEFAULTS_PARAMSENTRY']._serialized_end=979
+  _globals['_MODEL_DEFAULTSENTRY']._serialized_start=981
+  _globals['_MODEL_DEFAULTSENTRY']._serialized_end=1063
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1065
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1185
+  _globals['_LISTMETHODSREQUEST']._serialized_start=1187
+  _globals['_LISTMETHODSREQUEST']._serialized_end=1207
+  _globals['_METHODPARAMETER']._serialized_start=1210
+  _globals['_METHODPARAMETER']._serialized_end=1380
+  _globals['_METHOD']._serialized_start=1383
+  _globals['_METHOD']._serialized_end=1548
+  _globals['_LISTMETHODSRESPONSE']._serialized_start=1550
+  _globals['_LISTMETHODSRESPONSE']._serialized_end=1609
+  _globals['_SHUTDOWNREQUEST']._serialized_start=1611
+  _globals['_SHUTDOWNREQUEST']._serialized_end=1628
+  _globals['_SHUTDOWNRESPONSE']._serialized_start=1630
+  _globals['_SHUTDOWNRESPONSE']._serialized_end=1648
+  _globals['_SYSTEM']._serialized_start=1651
+  _globals['_SYSTEM']._serialized_end=2166
 # @@protoc_insertion_point(module_scope)

@@ -307,12 +307,15 @@ class Model(_message.Message):
     AVAILABLE_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
     DEFAULTS_FIELD_NUMBER: _builtins.int
+    SHIPPED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     family: _builtins.str
     location: _builtins.str
     available: _builtins.bool
     """on this machine, without a download"""
     note: _builtins.str
+    shipped: _builtins.bool
+    """it came with Mattebox"""
     @_builtins.property
     def defaults(self) -> _containers.MessageMap[_builtins.str, Global___Model.MethodDefaults]:
         """By method id: the parameters that this model does best with, in place of the method's own defaults."""
@@ -326,10 +329,11 @@ class Model(_message.Message):
         available: _builtins.bool = ...,
         note: _builtins.str = ...,
         defaults: _abc.Mapping[_builtins.str, Global___Model.MethodDefaults] | None = ...,
+        shipped: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "defaults", b"defaults", "family", b"family", "id", b"id", "location", b"location", "note", b"note"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "defaults", b"defaults", "family", b"family", "id", b"id", "location", b"location", "note", b"note", "shipped", b"shipped"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -340,16 +344,26 @@ class ListModelsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MODELS_FIELD_NUMBER: _builtins.int
+    CAPTIONERS_FIELD_NUMBER: _builtins.int
+    CAPTIONER_NOTE_FIELD_NUMBER: _builtins.int
+    captioner_note: _builtins.str
+    """where none of them is available: why, and how to get one"""
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___Model]: ...
+    @_builtins.property
+    def captioners(self) -> _containers.RepeatedCompositeFieldContainer[Global___Model]:
+        """family "florence-2": for Captions, not for an Edit"""
+
     def __init__(
         self,
         *,
         models: _abc.Iterable[Global___Model] | None = ...,
+        captioners: _abc.Iterable[Global___Model] | None = ...,
+        captioner_note: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["models", b"models"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["captioner_note", b"captioner_note", "captioners", b"captioners", "models", b"models"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -433,7 +447,7 @@ class Method(_message.Message):
     available: _builtins.bool
     """in this version"""
     takes_references: _builtins.bool
-    """an edit for it may have references"""
+    """An edit for it has references: for each region that has any, one at the first frame of the range."""
     @_builtins.property
     def parameters(self) -> _containers.RepeatedCompositeFieldContainer[Global___MethodParameter]: ...
     @_builtins.property
