@@ -85,7 +85,7 @@ class Wan:
             device,
             folder.defaults(),
             schedule,
-            _frozen(network).to(device.torch),
+            _frozen(network),  # a block swap brings it to the device: it may not fit there whole
             channels_last(_frozen(vae), device),
             _frozen(text_encoder),
             tokenizer,

@@ -58,8 +58,8 @@ def _learnt(materials: VideoMaterials, p: MaskLoraParameters) -> KeptAdapter:
     footage, backbone, told = materials.footage, materials.backbone, Told(p.told)
     adapter = AdapterPlan(p.rank, p.alpha, p.feed_forward)
     plan = TrainingPlan(p.motion_steps, p.learning_rate, p.draws, p.training_shift)
-    size = padded_length(p.training_window, backbone.frame_stride) if p.training_window else 0
-    windows = training_windows(len(footage.frames), _at_most(size, backbone.frame_limit))
+    size = _at_most(materials.training_window, backbone.frame_limit)
+    windows = training_windows(len(footage.frames), size)
     was, will_be = _prompt(p, materials.source_prompt), _prompt(p, materials.prompt)
 
     def motion() -> Lesson:
@@ -114,7 +114,8 @@ def _generated(
         padded_length(p.window_overlap, stride),
     )
     done: list[Picture] = []
-    with adapted(backbone, kept.plan, kept.weights):
+    longest = max(len(window) for window, _ in windows)
+    with adapted(backbone, kept.plan, kept.weights), materials.placed_for_sampling(kept.plan, longest):
         for place, (window, made) in enumerate(windows):
             before = done[window.start : window.start + made]
             latents = _window(materials, p, window, before, (place, len(windows)))

@@ -40,11 +40,11 @@ class MaskLoraParameters:
     alpha: float = number(16.0, 0.1, 1024.0, "What the adapter adds is scaled by alpha / rank.")
     feed_forward: bool = switch(True, "Adapt all linear layers of the blocks; off: those of attention.")
     training_window: int = integer(
-        0,
-        0,
+        -1,
+        -1,
         1000,
         "Frames that are learnt from together, in overlapping windows, rounded up to what the model takes; 9 "
-        "needs little memory, 0 takes the whole clip.",
+        "needs little memory, 0 takes the whole clip, −1 whichever of both the device can hold.",
         "frames",
     )
     token: str = text("sks", "The word that stands for the clip before every prompt; empty: none.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import numpy as np
@@ -52,6 +53,17 @@ class VideoMaterials(Protocol):
     @property
     def pictures(self) -> Mapping[int, NDArray[np.uint8]]:
         """The references, (H, W, 3) by frame of the footage; outside their regions they are the source's."""
+        ...
+
+    @property
+    def training_window(self) -> int:
+        """The frames that are learnt from together; 0: all."""
+        ...
+
+    def placed_for_sampling(self, adapter: AdapterPlan, frames: int) -> AbstractContextManager[object]:
+        """Within the block the backbone, which has an adapter of that plan, is where it can generate so many
+        frames at once. Raises `InvalidEdit` where the device cannot hold it.
+        """
         ...
 
     def found(self, adapter: str) -> KeptAdapter:

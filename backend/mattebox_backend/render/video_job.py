@@ -7,7 +7,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -38,6 +39,7 @@ from mattebox_backend.lora.training import (
     train_adapter,
 )
 from mattebox_backend.masks import RegionStack, merge_frames
+from mattebox_backend.render.memory import MemoryPlanner, placed, what_it_took
 from mattebox_backend.render.stages import RenderMonitor, RenderPaths, Stage, StageClock
 from mattebox_backend.render.view import View
 
@@ -114,6 +116,19 @@ class VideoJob:
             under = found.get(index, self.footage.frames[index])
             found[index] = np.where(shown, self.view.take(reference.image), under)
         return found
+
+    @cached_property
+    def training_window(self) -> int:
+        """See `VideoMaterials.training_window`."""
+        return self._planner.training_window()
+
+    @contextmanager
+    def placed_for_sampling(self, adapter: AdapterPlan, frames: int) -> Iterator[None]:
+        """See `VideoMaterials.placed_for_sampling`."""
+        memory = self._planner.sampling(adapter, frames)
+        self.monitor.log(memory.sentence)
+        with placed(self.backbone, memory.settings):
+            yield
 
     def found(self, adapter: str) -> KeptAdapter:
         """See `VideoMaterials.found`."""
@@ -224,10 +239,17 @@ class VideoJob:
         self.monitor.progress(Stage.ENCODE, 0, 1)
         with self.clock.running(Stage.ENCODE):
             learnt_from = lesson()
+        frames = max(one.target.shape[0] for one in learnt_from.samples)
+        memory = self._planner.training(adapter, (frames - 1) * self.backbone.frame_stride + 1)
+        self.monitor.log(memory.sentence)
         self.monitor.progress(Stage.TUNE, 0, plan.steps)
         weights = parent.weights if parent is not None else None
         with self.clock.running(Stage.TUNE), adapted(self.backbone, adapter, weights) as parameters:
-            losses = train_adapter(self.backbone, parameters, learnt_from, plan, checkpoint, told)
+            for parameter in parameters.values():
+                parameter.requires_grad_(True)  # what is trained stays on the device
+            with placed(self.backbone, memory.settings) as swap:
+                losses = train_adapter(self.backbone, parameters, learnt_from, plan, checkpoint, told)
+                self.monitor.log(what_it_took(self.backbone, memory, swap))
             return KeptAdapter(key, adapter, adapter_weights(self.backbone), losses)
 
     def _kept_what_was_good(
@@ -247,6 +269,10 @@ class VideoJob:
             f"{error} The adapter as of step {error.steps} is kept; continue_from = {kept.id!r} goes on "
             "from it."
         )
+
+    @property
+    def _planner(self) -> MemoryPlanner:
+        return MemoryPlanner(self.backbone, self.params, self.view.size, len(self.footage.frames))
 
     @property
     def _taught(self) -> list[int]:

@@ -255,3 +255,35 @@ class _Poison:
     def __call__(self, module: Any, args: Any, output: Any) -> Any:
         self.left -= 1
         return (output[0] * float("nan"),) if self.left < 0 else output
+
+
+def test_the_log_says_what_is_expected_and_what_it_took(
+    video_studio: Any, render_monitor: Callable[[], Any]
+) -> None:
+    watching = render_monitor()
+    plain, _ = video_studio.render(watching)
+    said = "\n".join(watching.logged)
+    assert "Training an adapter of tiny-wan on 9 frames of 64×64: the whole clip" in said
+    assert "0 of 3 blocks swapped; expected to take" in said
+    assert "It took " in said
+    assert "Sampling with tiny-wan on 9 frames" in said
+    for entry in video_studio.paths.adapters.iterdir():
+        for file in entry.iterdir():
+            file.unlink()
+        entry.rmdir()
+    swapping = render_monitor()
+    params = with_params(video_studio.edit, blocks_to_swap=3, checkpointing="on")
+    swapped, _ = video_studio.render(swapping, params=params)
+    assert np.array_equal(plain, swapped), "where the blocks rest changes no bit"
+    assert any("Of the blocks" in line and "moved" in line for line in swapping.logged)
+
+
+def test_what_does_not_fit_is_refused_before_it_begins(
+    video_studio: Any, render_monitor: Callable[[], Any]
+) -> None:
+    watching = render_monitor()
+    with pytest.raises(InvalidEdit, match="work at a smaller size, on fewer frames, or on a card"):
+        video_studio.render(watching, params=with_params(video_studio.edit, memory=1e-5))
+    assert not watching.figures
+    with pytest.raises(InvalidEdit, match=r"blocks_to_swap is 4 and the model has 3 blocks; use 0 to 3"):
+        video_studio.render(params=with_params(video_studio.edit, blocks_to_swap=4))

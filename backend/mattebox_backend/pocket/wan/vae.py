@@ -59,7 +59,7 @@ def train_video_vae(config: PocketWanConfig, work: Path) -> AutoencoderKLWan:
     mark = fingerprint("video-vae", config.seed, config.size, config.frames, settings.model_dump())
     checkpoint = work / "vae.safetensors"
     start = read_checkpoint(checkpoint, mark, {"vae": vae}, optimizers)
-    pool = vae_pool(settings.pool if start < settings.steps else _MEASURED_ON, config)
+    pool = vae_pool(settings.pool if start < settings.steps else 1, config)
     log = RunLog(work / "progress.jsonl", "vae", settings.steps)
     vae.train()
     for step in range(start, settings.steps):
@@ -84,7 +84,7 @@ def train_video_vae(config: PocketWanConfig, work: Path) -> AutoencoderKLWan:
         if (step + 1) % config.checkpoint_every == 0 or step + 1 == settings.steps:
             write_checkpoint(checkpoint, step + 1, mark, {"vae": vae}, optimizers)
     vae.eval().requires_grad_(False)
-    _measure_latents(vae, pool[:_MEASURED_ON])
+    _measure_latents(vae, vae_pool(_MEASURED_ON, config))
     return vae
 
 
