@@ -15,8 +15,8 @@ from mattebox_proto.paths import folders
 from rich.console import Console
 from rich.table import Table
 
-from mattebox_backend.bench.bar import progress_bar, run_with_bar
-from mattebox_backend.bench.cost_plot import plot_cost
+from mattebox_backend.bench.bar import run_with_bar
+from mattebox_backend.bench.cost_run import CostRun, Part, run_costs
 from mattebox_backend.bench.errors import BenchError
 from mattebox_backend.bench.results import Results
 from mattebox_backend.bench.running import DEFAULT_SCORER, BenchRun
@@ -168,6 +168,10 @@ def attention(
 @app.command("cost")
 def cost(
     json_file: Annotated[Path, typer.Option("--json", help="File for the figures.")],
+    part: Annotated[
+        list[Part] | None,
+        typer.Option(help="Only this; again for more. What the file holds of the others stays."),
+    ] = None,
     frames: Annotated[
         list[int] | None,
         typer.Option(min=1, help="Length of a clip; again for more. 8, 16, 32, 64 by default."),
@@ -177,59 +181,23 @@ def cost(
         typer.Option(min=0.001, max=1.0, help="Share of the picture; again for more. 0.05 to 1 by default."),
     ] = None,
     backbone: Annotated[str, typer.Option(help="Model: an id, a folder or a hub id.")] = "pocket-sd",
+    video_backbone: Annotated[str, typer.Option(help="The model that adapters are trained on.")] = (
+        _PICTURED_MODEL
+    ),
     device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")] = "auto",
-    picture: Annotated[Path | None, typer.Option("--plot", help="PNG for a plot of the figures.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option("--plot", help="PNG for plots; that of training goes beside it.")
+    ] = None,
 ) -> None:
-    """Time and peak memory of every method, over growing clips and growing regions; and of one update of
-    re-attention, with checkpointing, without, and in windows.
+    """Time and peak memory: of every method, over growing clips and growing regions (renders); of one update
+    of re-attention, with checkpointing, without, and in windows (updates); and of one step of training an
+    adapter, in the same ways and with blocks resting off the device, and of a whole edit with it (training).
     """
-    from mattebox_backend.bench import cost as costs  # loads torch
-    from mattebox_backend.bench import update_cost
-
     try:
-        updates = update_cost.updates(backbone, device)
-        trials = [
-            *costs.trials_over_frames(backbone, device, frames or costs.FRAMES),
-            *costs.trials_over_area(backbone, device, area or costs.AREAS),
-        ]
-        with progress_bar() as bar:
-            line = bar.add_task("cost", total=len(trials) + len(updates))
-
-            def on_done(trial: costs.Trial, _: costs.Cost) -> None:
-                bar.update(line, advance=1, description=f"{trial.name}, {trial.frames} frames")
-
-            def on_update(update: update_cost.Update) -> None:
-                bar.update(line, advance=1, description=f"an update over {update.frames} frames")
-
-            of_updates = update_cost.measure_updates(updates, on_update)
-            found = costs.measure_all(trials, on_done)
-        figures = {"renders": costs.to_json(found), "updates": update_cost.to_json(of_updates)}
-        write_atomically(json_file, (json.dumps(figures, indent=1) + "\n").encode())
-        if picture is not None:
-            plot_cost(found, picture)
+        run = CostRun(part or list(Part), frames or (), area or (), backbone, video_backbone, device)
+        run_costs(run, json_file, picture)
     except (MatteboxError, MediaError, OSError) as error:
         raise _failed(error) from error
-    made = Table("what", "frames", "area", "seconds", "memory, MiB", title=f"A render on {backbone}")
-    for trial, spent in found:
-        made.add_row(
-            trial.name,
-            str(trial.frames),
-            f"{trial.area:.0%}",
-            f"{spent.total:.1f}",
-            f"{spent.peak_memory_mb:.0f}",
-        )
-    console = Console()
-    console.print(made)
-    made = Table("frames", "window", "checkpointing", "seconds", "memory, MiB", title="An update alone")
-    for update, of_update in of_updates:
-        made.add_row(
-            str(update.frames),
-            str(update.window or "all"),
-            "yes" if update.checkpointing else "no",
-            f"{of_update.seconds:.1f}",
-            f"{of_update.memory_mb:.0f}",
-        )
-    console.print(made)
 
 
 def _failed(error: Exception) -> typer.Exit:

@@ -193,7 +193,7 @@ _WINDOWS = Experiment(
     **_MODEL,
     levels=(Level.LOOK, Level.FORM),
     tasks=8,
-    variants={"whole clip": Variant(), "windows of 9": Variant({"training_window": 9})},
+    variants={"whole clip": Variant({"training_window": 0}), "windows of 9": Variant({"training_window": 9})},
     orderings=(
         Ordering("accuracy", ("whole clip", "windows of 9"), at_least=True, within=0.05),
         Ordering("clip_first", ("whole clip", "windows of 9"), at_least=True, within=0.05),
