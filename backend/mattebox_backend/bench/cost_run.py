@@ -43,17 +43,20 @@ class CostRun:
 
 
 def run_costs(run: CostRun, json_file: Path, picture: Path | None) -> None:
-    """Measure, and show tables. json_file gets the figures; those of parts that are not measured stay as they
-    are there. picture: PNG for plots; that of training lies beside it as `<name>-training.png`.
+    """Measure, and show tables. json_file gets the figures, part by part; those of parts that are not
+    measured stay as they are there. picture: PNG for plots; that of training lies beside it as
+    `<name>-training.png`.
 
     Raises `UnusableResults` for a file that is there and holds something else, and `BenchError` for a
     measurement that did not finish.
     """
     figures = _read(json_file)
-    made = [measure(run, figures, picture) for part, measure in _MEASURES.items() if part in run.parts]
-    write_atomically(json_file, (json.dumps(figures, indent=1) + "\n").encode())
-    for table in (table for tables in made for table in tables):
-        Console().print(table)
+    for part, measure in _MEASURES.items():
+        if part in run.parts:
+            tables = measure(run, figures, picture)
+            write_atomically(json_file, (json.dumps(figures, indent=1) + "\n").encode())
+            for table in tables:
+                Console().print(table)
 
 
 def _renders(run: CostRun, figures: dict[str, Any], picture: Path | None) -> list[Table]:

@@ -105,6 +105,16 @@ def test_the_command_measures_training_alone_and_leaves_the_rest(little: Path, t
     assert "3 of 3" in result.output
 
 
+def test_a_part_that_fails_leaves_the_figures_of_those_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, run = tmp_path / "c.json", CostRun([Part.TRAINING, Part.UPDATES], (), (), "x", "/nowhere", "cpu")
+    monkeypatch.setattr(cost_run.update_cost, "updates", lambda backbone, device: [])
+    with pytest.raises(BenchError, match="did not finish"):
+        cost_run.run_costs(run, file, None)
+    assert json.loads(file.read_text()) == {"updates": []}
+
+
 @pytest.mark.parametrize(
     ("content", "words"), [("{", "cannot be read"), ('{"runs": 1}', "no figures of cost")]
 )
