@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -121,6 +122,28 @@ def peak_memory_mb(device: Device) -> float:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / _MEBIBYTE if sys.platform == "darwin" else peak / 1024
+
+
+class MemoryGauge:
+    """The most memory in use on a device since the gauge was made, in MiB, as `peak_memory_mb` has it. The
+    system keeps one mark for the whole process, so that one gauge is read at a time.
+    """
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._before = 0.0
+        reset_peak_memory(device)
+
+    def peak(self) -> float:
+        """Of all the time so far."""
+        return max(self._before, peak_memory_mb(self._device))
+
+    def stretch(self) -> Callable[[], tuple[float, float]]:
+        """Begins a stretch; gives a function that says what was in use then, and the most since then."""
+        self._before = self.peak()
+        reset_peak_memory(self._device)
+        began = peak_memory_mb(self._device)
+        return lambda: (began, peak_memory_mb(self._device))
 
 
 def free_memory_mb(device: Device) -> float:

@@ -235,6 +235,12 @@ class Client:
         with self._errors("submitting the edit", _SUBMIT):
             return self._jobs.Submit(jobs_pb2.SubmitRequest(edit=edit, title=title), timeout=_SUBMIT)
 
+    def plan(self, edit: edit_pb2.Edit, card_memory: int = 0) -> jobs_pb2.MemoryPlan:
+        """What an edit would take of memory; card_memory: bytes of a card, 0: the backend's device."""
+        request = jobs_pb2.PlanRequest(edit=edit, card_memory=card_memory)
+        with self._errors("planning the edit", _SUBMIT):
+            return self._jobs.Plan(request, timeout=_SUBMIT)
+
     def job(self, job: str) -> jobs_pb2.Job:
         with self._errors("asking about a job", _QUICK):
             return self._jobs.Get(jobs_pb2.GetJobRequest(job=job), timeout=_QUICK)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from mattebox_backend.backbones.hunyuan_video import HunyuanVideo
     from mattebox_backend.backbones.protocol import Backbone
     from mattebox_backend.backbones.wan import Wan
     from mattebox_backend.metrics.scorer import Scorer
@@ -257,11 +259,122 @@ def _loaded_wan(tiny_wan: Path) -> Wan:
 @pytest.fixture
 def wan(_loaded_wan: Wan) -> Iterator[Wan]:
     """The tiny Wan, loaded; every test has to leave its network without hooks and adapters, and frozen."""
-    names = [name for name, _ in _loaded_wan.network.named_modules()]
-    yield _loaded_wan
-    assert [name for name, _ in _loaded_wan.network.named_modules()] == names
-    assert not any(module._forward_pre_hooks for module in _loaded_wan.network.modules())
-    assert not any(parameter.requires_grad for parameter in _loaded_wan.network.parameters())
+    with left_alone(_loaded_wan.network):
+        yield _loaded_wan
+
+
+@contextmanager
+def left_alone(network: Any) -> Iterator[None]:
+    """After the block a network has to have no hooks and adapters, and to be frozen."""
+    names = [name for name, _ in network.named_modules()]
+    yield
+    assert [name for name, _ in network.named_modules()] == names
+    assert not any(module._forward_pre_hooks for module in network.modules())
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+def build_llama_tokenizer(template: str) -> Any:
+    """A tokenizer that knows the words of a template and `WORDS`, and splits them as Llama 3's does where
+    HunyuanVideo counts: the picture at 5, the prompt at 103.
+    """
+    import re
+
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<image>"]
+    special += ["<pad>", "<unk>"]
+    split = r"\n\n|\n| tempo(?=ral)|ral| ?\w+|[^\w\s]"
+    everything = template.replace("{}", " ".join(WORDS) + "\n" + "\n".join(WORDS))
+    plain = re.sub("|".join(map(re.escape, special)), "\0", everything)
+    words = [*special, *sorted(set(re.findall(split, plain)))]
+    tokenizer = Tokenizer(models.WordLevel({word: at for at, word in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(split), "removed", invert=True)
+    tokenizer.add_special_tokens(special)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{special[0]} $A", special_tokens=[(special[0], 0)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token=special[0], pad_token="<pad>", unk_token="<unk>"
+    )
+
+
+def build_tiny_hunyuan(folder: Path) -> Path:
+    """Saves a HunyuanVideo image-to-video model of 33 channels as diffusers saves one: 8×8 pixels to a latent
+    cell, 4 frames to a latent frame, 2 blocks of either kind; the picture is seen as 576 patches.
+    """
+    import torch
+    from diffusers import (
+        AutoencoderKLHunyuanVideo,
+        FlowMatchEulerDiscreteScheduler,
+        HunyuanVideoImageToVideoPipeline,
+        HunyuanVideoTransformer3DModel,
+    )
+    from diffusers.pipelines.hunyuan_video import pipeline_hunyuan_video_image2video as pipeline
+    from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    torch.manual_seed(10)
+    tokenizer = build_llama_tokenizer(pipeline.DEFAULT_PROMPT_TEMPLATE["template"])
+    words = build_tokenizer(77)
+    sizes = {"num_attention_heads": 2, "num_hidden_layers": 2, "intermediate_size": 32}
+    llava = LlavaConfig(
+        vision_config=CLIPVisionConfig(image_size=48, patch_size=2, hidden_size=16, **sizes),
+        text_config=LlamaConfig(
+            vocab_size=len(tokenizer), hidden_size=32, **{**sizes, "num_hidden_layers": 4}, pad_token_id=5
+        ),
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    size = {"height": 48, "width": 48}
+    HunyuanVideoImageToVideoPipeline(
+        text_encoder=LlavaForConditionalGeneration(llava).eval(),
+        tokenizer=tokenizer,
+        transformer=HunyuanVideoTransformer3DModel(
+            in_channels=33,
+            out_channels=16,
+            num_attention_heads=2,
+            attention_head_dim=16,
+            num_layers=2,
+            num_single_layers=2,
+            num_refiner_layers=1,
+            mlp_ratio=2.0,
+            text_embed_dim=32,
+            pooled_projection_dim=24,
+            rope_axes_dim=(4, 6, 6),
+            image_condition_type="latent_concat",
+        ),
+        vae=AutoencoderKLHunyuanVideo(
+            block_out_channels=(8, 8, 8, 8), layers_per_block=1, norm_num_groups=4, scaling_factor=0.48
+        ),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=7.0),
+        text_encoder_2=build_text_encoder(words, width=24).eval(),
+        tokenizer_2=words,
+        image_processor=CLIPImageProcessorPil(size={"shortest_edge": 48}, crop_size=size),
+    ).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_hunyuan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a HunyuanVideo model with random weights; see `build_tiny_hunyuan`."""
+    return build_tiny_hunyuan(tmp_path_factory.mktemp("video-models") / "tiny-hunyuan")
+
+
+@pytest.fixture(scope="session")
+def _loaded_hunyuan(tiny_hunyuan: Path) -> HunyuanVideo:
+    from mattebox_backend.backbones.folder import ModelFolder
+    from mattebox_backend.backbones.hunyuan_video import HunyuanVideo
+    from mattebox_backend.device import Device
+
+    return HunyuanVideo.load(ModelFolder.open(tiny_hunyuan), Device("cpu", 0, "float32"))
+
+
+@pytest.fixture
+def hunyuan(_loaded_hunyuan: HunyuanVideo) -> Iterator[HunyuanVideo]:
+    """The tiny HunyuanVideo, loaded, under the same condition as `wan`."""
+    with left_alone(_loaded_hunyuan.network):
+        yield _loaded_hunyuan
 
 
 @pytest.fixture(scope="session")

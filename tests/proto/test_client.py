@@ -50,6 +50,7 @@ def test_the_token_goes_with_every_method(start: Start, fail: Fail, tmp_path: Pa
         list(client.propose_regions(masks_pb2.ProposeRequest()))
         list(client.describe(captions_pb2.DescribeRequest()))
         list(client.read_clip("c", 0, 1)), client.submit(edit_pb2.Edit()), client.job("j"), client.jobs()
+        client.plan(edit_pb2.Edit())
         list(client.watch_once(jobs_pb2.WatchRequest())), client.cancel("j"), list(client.log("j"))
         client.take("t"), client.takes(), client.delete_take("t"), list(client.read_take("t"))
         list(client.inspect("t"))

@@ -42,6 +42,28 @@ def test_what_is_not_said_has_its_default() -> None:
     assert (edit.regions[0].mode, edit.regions[0].feather) == ("tight", 0)
 
 
+@pytest.mark.parametrize(
+    ("said", "backbone"),
+    [
+        ("", "pocket-sd"),
+        ('method = "reatco"\n', "pocket-sd"),
+        ('method = "mask-lora"\n', "pocket-wan-i2v"),
+        ('method = "mask-lora"\nbackbone = "a/model"\n', "a/model"),
+        ('backbone = "a/model"\nmethod = "mask-lora"\n', "a/model"),
+    ],
+)
+def test_a_model_that_is_not_named_is_the_one_that_ships_for_the_method(said: str, backbone: str) -> None:
+    edit = read(said + HEAD + REGION + BOX)
+    assert edit.backbone == backbone
+    assert parse(tomllib.loads(to_toml(edit)), "e.toml") == edit
+
+
+def test_a_region_that_references_show_needs_no_words() -> None:
+    edit = read('method = "mask-lora"\n' + HEAD + '[[region]]\nname = "cat"\n' + BOX)
+    assert edit.regions[0].prompt == ""
+    assert parse(tomllib.loads(to_toml(edit)), "e.toml") == edit
+
+
 def test_keyframes_references_and_parameters_are_read() -> None:
     edit = read(
         HEAD
@@ -92,6 +114,10 @@ def test_keyframes_references_and_parameters_are_read() -> None:
         (HEAD.replace("16", "1.5") + REGION + BOX, r"range = \[0, 1.5\] is not \[start, stop\]"),
         (HEAD, "has no region; add a"),
         ("source = 'a'\n" + REGION + BOX, "'prompt' is missing"),
+        (
+            HEAD + '[[region]]\nname = "cat"\n' + BOX,
+            "e.toml has no prompt for region 'cat'; say what should be there",
+        ),
         (HEAD + REGION, "region 'cat' needs exactly one of mask, box and ellipse, it has none of them"),
         (HEAD + REGION + BOX + 'mask = "m.png"\n', "it has mask and box"),
         (
@@ -107,7 +133,7 @@ def test_keyframes_references_and_parameters_are_read() -> None:
         (HEAD + REGION + "box = []\n", "is not"),
         (HEAD + REGION + 'mask = "%s.png"\n', "has a % that is no frame number"),
         (HEAD + REGION + 'mask = "%d/%d.png"\n', "more than one frame number"),
-        (HEAD + REGION.replace("a dog", " ") + BOX, "prompt of region 'cat' is empty"),
+        (HEAD + REGION.replace("a dog", " ") + BOX, "has no prompt for region 'cat'"),
         (HEAD + REGION + BOX + 'color = "red"\n', 'no colour; write it as "#rrggbb"'),
         (HEAD + REGION + BOX + 'mode = "tite"\n', "one of tight, ellipse, box or dilated"),
         (HEAD + REGION + BOX + "feather = -1\n", "feather of region 'cat' = -1 does not fit"),

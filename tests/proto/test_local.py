@@ -234,11 +234,18 @@ def test_a_backend_that_refuses_what_it_is_asked_for_says_so_without_a_log(
         local.connect(device="mps")
 
 
+def stands_still(pid: int) -> bool:
+    threads = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in threads)
+
+
 def test_the_card_of_a_backend_that_is_alive_but_slow_is_left_in_place(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     card = local.ensure()
     os.kill(card.pid, signal.SIGSTOP)
+    while not stands_still(card.pid):  # the signal reaches its threads one by one
+        time.sleep(0.01)
     try:
         monkeypatch.setenv("STAND_IN", "die")
         with pytest.raises(BackendNotStarted):

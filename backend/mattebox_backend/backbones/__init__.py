@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 from mattebox_backend.errors import ModelRefused
 
 if TYPE_CHECKING:
+    from mattebox_backend.backbones.folder import ModelFolder
+    from mattebox_backend.backbones.hunyuan_video import HunyuanVideo
     from mattebox_backend.backbones.protocol import Backbone
     from mattebox_backend.backbones.video_protocol import VideoBackbone
+    from mattebox_backend.backbones.wan import Wan
     from mattebox_backend.device import Device
 
-__all__ = ["load_backbone", "load_video_backbone"]
+__all__ = ["load_backbone", "load_video_backbone", "outline_video_backbone"]
 
 _VIDEO_PIPELINES = ("WanImageToVideoPipeline", "HunyuanVideoImageToVideoPipeline")
 
@@ -61,12 +64,32 @@ def load_video_backbone(
     from mattebox_backend.backbones.folder import ModelFolder
 
     folder = ModelFolder.open(model, find)
+    return _video_family(folder).load(folder, device)
+
+
+def outline_video_backbone(model: Path | str, device: Device) -> VideoBackbone:
+    """An image-to-video model from its configuration files alone: see `VideoBackbone`. Nothing is fetched.
+
+    Raises `ModelRefused` for a family that is not known and for files that are damaged; `UnknownModel` for a
+    model that is not on this machine.
+    """
+    from mattebox_backend.backbones.folder import ModelFolder
+
+    folder = ModelFolder.open_configuration(model)
+    return _video_family(folder).outline(folder, device)
+
+
+def _video_family(folder: ModelFolder) -> type[Wan | HunyuanVideo]:
     pipeline = folder.pipeline()
     if pipeline in ("WanImageToVideoPipeline", "WanPipeline"):
         from mattebox_backend.backbones.wan import Wan
 
-        return Wan.load(folder, device)
+        return Wan
+    if pipeline in ("HunyuanVideoImageToVideoPipeline", "HunyuanVideoPipeline"):
+        from mattebox_backend.backbones.hunyuan_video import HunyuanVideo
+
+        return HunyuanVideo
     raise ModelRefused(
         f"The model {folder.name} is a {pipeline}, and this method runs on image-to-video models; use "
-        "pocket-wan-i2v, or another one of Wan 2.1's make."
+        "pocket-wan-i2v, or another one of Wan 2.1's or HunyuanVideo's make."
     )

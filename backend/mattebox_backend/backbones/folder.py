@@ -4,6 +4,7 @@ content.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +33,11 @@ _TRANSFORMERS = {
 
 ParameterValue = bool | int | float | str
 
+_OF_FAMILY: dict[str, dict[str, dict[str, ParameterValue]]] = {
+    "HunyuanVideoImageToVideoPipeline": {"mask-lora": {"guidance": 1.0, "shift": 7.0}},
+}
+"""What a family does best with, as its authors run it: HunyuanVideo-I2V unguided, at its own shift."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
@@ -58,14 +64,22 @@ class ModelFolder:
         find: gives the place of a base that does not lie beside the folder, or raises `UnknownModel`. files:
         patterns of what is fetched. Raises `ModelRefused` for a base that is nowhere.
         """
-        folder = cls._at(model, files)
+        folder = cls._at(model, lambda repository: _fetch(repository, list(files)))
         base = folder.base_name()
         if base is None:
             return folder
-        return replace(folder, base=cls._at(folder.locate(base, find)))
+        fetch = functools.partial(_fetch, patterns=list(PIPELINE_FILES))
+        return replace(folder, base=cls._at(folder.locate(base, find), fetch))
 
     @classmethod
-    def _at(cls, model: Path | str, files: Sequence[str] = PIPELINE_FILES) -> ModelFolder:
+    def open_configuration(cls, model: Path | str) -> ModelFolder:
+        """The folder at a path, or of a hub repository as far as it is in the local hub cache: nothing is
+        fetched, and the weights may be missing. Raises `UnknownModel` where there is none.
+        """
+        return cls._at(model, _configuration)
+
+    @classmethod
+    def _at(cls, model: Path | str, find: Callable[[str], Path]) -> ModelFolder:
         path = Path(model)
         if path.is_dir():
             return cls(path.name, path)
@@ -73,7 +87,7 @@ class ModelFolder:
             raise UnknownModel(
                 f"There is no model folder at {model}; give a folder in diffusers layout or a hub id."
             )
-        return cls(str(model), _fetch(str(model), list(files)))
+        return cls(str(model), find(str(model)))
 
     def locate(self, base: str, find: Callable[[str], Path | str] | None) -> Path | str:
         """Where the model lies that this one is built on; see `open`."""
@@ -122,13 +136,14 @@ class ModelFolder:
         return _read_json(self.place(component) / file, self.name)
 
     def defaults(self) -> dict[str, dict[str, ParameterValue]]:
-        """The parameters per method that this model does best with: its `mattebox.json`, and for methods that
-        are not there its base's; empty without one.
+        """The parameters per method that this model does best with: its `mattebox.json`, for methods that are
+        not there its base's, and else its family's.
         """
         methods = self._about().get("methods")
         if not _are_defaults(methods):
             raise self._no_about()
-        return {**(self.base.defaults() if self.base is not None else {}), **methods}
+        others = self.base.defaults() if self.base is not None else _OF_FAMILY.get(self.pipeline(), {})
+        return {**others, **methods}
 
     def _about(self) -> dict[str, object]:
         file = self.path / _ABOUT
@@ -215,16 +230,37 @@ def _read_json(file: Path, model: str) -> dict[str, object]:
     return content
 
 
-def _fetch(repository: str, patterns: list[str]) -> Path:
+def _cached(repository: str, patterns: list[str]) -> Path | None:
+    """Where a repository lies in the hub's cache on this machine; None where it does not."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(repository, allow_patterns=patterns, local_files_only=True))
     except HFValidationError as error:
         raise UnknownModel(f"{repository!r} is neither a folder nor a hub id like owner/name.") from error
     except LocalEntryNotFoundError:
-        pass  # not on this machine yet
+        return None
+
+
+def _configuration(repository: str) -> Path:
+    found = _cached(repository, list(PIPELINE_FILES))
+    if found is None:
+        raise UnknownModel(
+            f"The model {repository} is not on this machine; for a plan its configuration is enough: fetch "
+            f"it by `hf download {repository} --include '*.json' --local-dir FOLDER` and give the full path "
+            "of FOLDER as the backbone."
+        )
+    return found
+
+
+def _fetch(repository: str, patterns: list[str]) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    found = _cached(repository, patterns)
+    if found is not None:
+        return found
     try:
         return Path(snapshot_download(repository, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:

@@ -39,7 +39,10 @@ class VideoBackbone(Protocol):
 
     name: what was asked for. identity: a hash of configuration and weights. defaults: the parameters per
     method that this model does best with (its `mattebox.json`). network: what predicts; adapters are put into
-    it, and its parameters are frozen.
+    it, and its parameters are frozen. vae: the autoencoder, in float32.
+
+    An outline of one has networks without content, for what follows from their shapes; its identity is empty,
+    and it neither encodes nor predicts.
     """
 
     name: str
@@ -48,6 +51,7 @@ class VideoBackbone(Protocol):
     defaults: Mapping[str, Mapping[str, bool | int | float | str]]
     schedule: FlowSchedule
     network: torch.nn.Module
+    vae: torch.nn.Module
 
     @property
     def frame_stride(self) -> int:
@@ -67,6 +71,11 @@ class VideoBackbone(Protocol):
     @property
     def blocks(self) -> Sequence[torch.nn.Module]:
         """The network's transformer blocks in the order in which they run: nearly all of its weights."""
+        ...
+
+    @property
+    def prompt_bytes(self) -> int:
+        """Of the weights that are on the device together while a prompt is encoded."""
         ...
 
     def adapter_layers(self, *, feed_forward: bool) -> tuple[str, ...]:

@@ -4,26 +4,37 @@ the picture half of CLIP (Wan, arXiv 2503.20314; Wan2.1-I2V).
 
 from __future__ import annotations
 
-import gc
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKLWan, WanTransformer3DModel
-from diffusers.schedulers import FlowMatchEulerDiscreteScheduler
 from numpy.typing import NDArray
-from transformers import AutoTokenizer, CLIPVisionModel, UMT5EncoderModel
+from transformers import AutoTokenizer, CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.utils import logging as transformers_logging
 
 from mattebox_backend.backbones.folder import ModelFolder, ParameterValue
 from mattebox_backend.backbones.protocol import WorkingSize
 from mattebox_backend.backbones.stable_diffusion import load_weights, refusing
-from mattebox_backend.backbones.video_protocol import TOKENS_TOGETHER, Prompt
+from mattebox_backend.backbones.video_parts import (
+    computing_again,
+    fitted_size,
+    flow_schedule,
+    frozen,
+    lent,
+    outlined,
+    pixels,
+    released,
+    to_frames,
+    velocity,
+    weight_bytes,
+    whole,
+)
+from mattebox_backend.backbones.video_protocol import Prompt
 from mattebox_backend.device import Device
 from mattebox_backend.diffusion.flow import FlowSchedule
 from mattebox_backend.errors import InvalidEdit, ModelRefused
@@ -74,25 +85,57 @@ class Wan:
             processor = CLIPImageProcessorPil.from_pretrained(
                 folder.place("image_processor"), local_files_only=True
             )
-        with refusing(folder, "scheduler"):
-            schedule = FlowSchedule.of(
-                FlowMatchEulerDiscreteScheduler.load_config(folder.place("scheduler"), local_files_only=True)
-            )
+        return cls._of(
+            folder,
+            device,
+            folder.identity(COMPONENTS),
+            network,  # a block swap brings it to the device: it may not fit there whole
+            channels_last(vae, device),
+            text_encoder,
+            tokenizer,
+            image_encoder,
+            processor,
+        )
+
+    @classmethod
+    def outline(cls, folder: ModelFolder, device: Device) -> Wan:
+        """The same from configurations alone: see `VideoBackbone`."""
+        check_family(folder)
+        with outlined(folder):
+            network = WanTransformer3DModel.from_config(folder.config("transformer"))
+            vae = AutoencoderKLWan.from_config(folder.config("vae"))
+            text_encoder = UMT5EncoderModel(UMT5Config.from_dict(folder.config("text_encoder")))
+            image_encoder = CLIPVisionModel(CLIPVisionConfig.from_dict(folder.config("image_encoder")))
+        return cls._of(folder, device, "", network, vae, text_encoder, None, image_encoder, None)
+
+    @classmethod
+    def _of(
+        cls,
+        folder: ModelFolder,
+        device: Device,
+        identity: str,
+        network: Any,
+        vae: Any,
+        text_encoder: Any,
+        tokenizer: Any,
+        image_encoder: Any,
+        image_processor: Any,
+    ) -> Wan:
         about = folder.config("", "mattebox.json") if (folder.path / "mattebox.json").is_file() else {}
         return cls(
             folder.name,
-            folder.identity(COMPONENTS),
+            identity,
             device,
             folder.defaults(),
-            schedule,
-            _frozen(network),  # a block swap brings it to the device: it may not fit there whole
-            channels_last(_frozen(vae), device),
-            _frozen(text_encoder),
+            flow_schedule(folder),
+            frozen(network),
+            frozen(vae),
+            frozen(text_encoder),
             tokenizer,
-            _frozen(image_encoder),
-            processor,
-            _whole(about.get("frames"), 81),
-            _whole(about.get("side"), 624),
+            frozen(image_encoder),
+            image_processor,
+            whole(about.get("frames"), 81),
+            whole(about.get("side"), 624),
         )
 
     @property
@@ -115,6 +158,14 @@ class Wan:
         """See `VideoBackbone.blocks`."""
         return tuple(self.network.blocks)
 
+    @property
+    def prompt_bytes(self) -> int:
+        """See `VideoBackbone.prompt_bytes`: the text comes first, then the picture."""
+        return max(
+            weight_bytes(self.text_encoder, self.device.dtype),
+            weight_bytes(self.image_encoder, torch.float32),
+        )
+
     def adapter_layers(self, *, feed_forward: bool) -> tuple[str, ...]:
         """See `VideoBackbone.adapter_layers`."""
         wanted = [
@@ -135,32 +186,29 @@ class Wan:
         """See `VideoBackbone.working_size`."""
         reduction = int(self.vae.config.scale_factor_spatial)
         step = reduction * int(self.network.config.patch_size[1])
-        scale = (side or self.side) / math.sqrt(width * height)
-        fitted_width = max(step, round(width * scale / step) * step)
-        fitted_height = max(step, round(height * scale / step) * step)
-        return WorkingSize(fitted_width, fitted_height, fitted_width // reduction, fitted_height // reduction)
+        return fitted_size(width, height, side or self.side, step, reduction)
 
     @torch.no_grad()
     def encode(self, frames: NDArray[np.uint8]) -> torch.Tensor:
         """See `VideoBackbone.encode`."""
-        return self._latents(_pixels(frames))
+        return self._latents(pixels(frames))
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> Iterator[NDArray[np.float32]]:
         """See `VideoBackbone.decode`."""
         mean, spread = self._statistics()
-        with self._using(self.vae):
+        with lent(self.vae, self.device):
             given = latents.to(self.device.torch).transpose(0, 1).unsqueeze(0)
-            pixels = self.vae.decode(given * spread + mean).sample[0]
-        yield from (pixels / 2 + 0.5).clamp(0, 1).permute(1, 2, 3, 0).float().cpu().numpy()
+            decoded = self.vae.decode(given * spread + mean).sample[0]
+        yield from to_frames(decoded)
 
     @torch.no_grad()
     def condition(self, frames: NDArray[np.uint8], known: NDArray[np.bool_]) -> torch.Tensor:
         """See `VideoBackbone.condition`: 4 channels of packed mask, 16 of latents of the clip with grey where
         it is not known (mask-aware LoRA, section 3.2).
         """
-        pixels = _pixels(frames) * torch.from_numpy(np.ascontiguousarray(known)).float()
-        latents = self._latents(pixels)
+        seen = pixels(frames) * torch.from_numpy(np.ascontiguousarray(known)).float()
+        latents = self._latents(seen)
         cells = torch.from_numpy(whole_cells(known, *latents.shape[-2:])).float()
         return torch.cat([pack_mask(cells, self.frame_stride).to(latents), latents], dim=1)
 
@@ -172,7 +220,7 @@ class Wan:
             given = self.image_processor(
                 [picture], return_tensors="pt", input_data_format="channels_last"
             ).pixel_values
-            with self._using(self.image_encoder):
+            with lent(self.image_encoder, self.device):
                 seen = self.image_encoder(given.to(self.device.torch), output_hidden_states=True)
             inputs["encoder_hidden_states_image"] = seen.hidden_states[-2].to(self.device.dtype)
         return Prompt(inputs)
@@ -185,49 +233,22 @@ class Wan:
         prompts: Sequence[Prompt],
     ) -> torch.Tensor:
         """See `VideoBackbone.predict`."""
-        if len(latents) > 1 and latents[0, :, 0].numel() // 4 > TOKENS_TOGETHER:
-            return torch.cat(
-                [
-                    self.predict(latents[place : place + 1], timestep, condition, [prompt])
-                    for place, prompt in enumerate(prompts)
-                ]
-            )
-        device, number_format = self.device.torch, self.device.dtype
-        told = condition.to(device).expand(len(latents), *condition.shape)
-        given = torch.cat([latents.to(device), told], dim=2).transpose(1, 2)
-        inputs = {
-            name: torch.cat([prompt.inputs[name].to(device, number_format) for prompt in prompts])
-            for name in prompts[0].inputs
-        }
-        velocity = self.network(
-            hidden_states=given.to(number_format),
-            timestep=torch.full((len(latents),), timestep, device=device),
-            return_dict=False,
-            **inputs,
-        )[0]
-        return torch.as_tensor(velocity.float().transpose(1, 2))
+        return velocity(self.network, self.device, latents, timestep, condition, prompts)
 
-    @contextmanager
-    def saving_memory(self) -> Iterator[None]:
+    def saving_memory(self) -> AbstractContextManager[None]:
         """See `VideoBackbone.saving_memory`."""
-        self.network.enable_gradient_checkpointing()
-        try:
-            yield
-        finally:
-            self.network.disable_gradient_checkpointing()
+        return computing_again(self.network)
 
     def unload(self) -> None:
         """See `VideoBackbone.unload`."""
         self.network = self.vae = self.text_encoder = self.image_encoder = None
-        gc.collect()
-        if self.device.kind == "cuda":
-            torch.cuda.empty_cache()
+        released(self.device)
 
-    def _latents(self, pixels: torch.Tensor) -> torch.Tensor:
+    def _latents(self, given: torch.Tensor) -> torch.Tensor:
         """Of (C, F, H, W) in [-1, 1]: (T, C, h, w) float32, each channel of mean 0 and variance 1."""
         mean, spread = self._statistics()
-        with self._using(self.vae):
-            found = self.vae.encode(pixels.to(self.device.torch).unsqueeze(0)).latent_dist.mode()
+        with lent(self.vae, self.device):
+            found = self.vae.encode(given.to(self.device.torch).unsqueeze(0)).latent_dist.mode()
         return torch.as_tensor(((found - mean) / spread)[0].transpose(0, 1).float())
 
     def _statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -247,25 +268,9 @@ class Wan:
             )
         given = self.tokenizer(text, padding="max_length", max_length=TEXT_LENGTH, return_tensors="pt")
         mask = given.attention_mask.to(self.device.torch)
-        with self._using(self.text_encoder):
+        with lent(self.text_encoder, self.device):
             states = self.text_encoder(given.input_ids.to(self.device.torch), mask).last_hidden_state
         return torch.as_tensor((states * mask.unsqueeze(-1)).to(self.device.dtype))
-
-    @contextmanager
-    def _using(self, component: Any) -> Iterator[None]:
-        """Within the block, a component that is needed once is on the device; else it lies in the machine's
-        memory: UMT5 alone would fill half of a consumer's card.
-        """
-        if self.device.kind == "cpu":
-            yield
-            return
-        component.to(self.device.torch)
-        try:
-            yield
-        finally:
-            component.to("cpu")
-            if self.device.kind == "cuda":
-                torch.cuda.empty_cache()
 
 
 def pack_mask(cells: torch.Tensor, stride: int) -> torch.Tensor:
@@ -320,16 +325,3 @@ def check_family(folder: ModelFolder) -> None:
                 f"The {component} of the model {folder.name} is a {found}; Wan's is a {wanted}. Fetch the "
                 "model again."
             )
-
-
-def _pixels(frames: NDArray[np.uint8]) -> torch.Tensor:
-    """(F, H, W, 3) uint8 as (3, F, H, W) float32 in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(frames)).permute(3, 0, 1, 2).float().div(127.5).sub(1.0)
-
-
-def _frozen(module: Any) -> Any:
-    return module.requires_grad_(False).eval()
-
-
-def _whole(value: object, otherwise: int) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else otherwise

@@ -51,7 +51,8 @@ class Caches:
 
     folders: name → folder. An entry is a file or a folder right below it, and counts as used when anything
     in it was last modified (whoever reads an entry touches it with `os.utime`). limited: the names that the
-    limit counts. pinned: names of entries (of any cache, without their endings) that may not go now.
+    limit counts. asked_for: the names of those that are cleared by their name alone: what they hold took long
+    to make. pinned: names of entries (of any cache, without their endings) that may not go now.
     """
 
     def __init__(
@@ -60,10 +61,12 @@ class Caches:
         *,
         limited: Sequence[str],
         limit_bytes: int,
+        asked_for: Sequence[str] = (),
         pinned: Callable[[], frozenset[str]] = frozenset,
     ) -> None:
         self._folders = folders
         self._limited = tuple(limited)
+        self._asked_for = frozenset(asked_for)
         self.limit_bytes = limit_bytes
         self._pinned = pinned
         self._lock = threading.Lock()
@@ -89,7 +92,7 @@ class Caches:
         ]
 
     def clear(self, names: Sequence[str] = ()) -> None:
-        """Empties the named caches, or all, but for what is in use.
+        """Empties the named caches, or all but those to be asked for; what is in use stays.
 
         Raises InvalidEdit for an unknown name.
         """
@@ -97,7 +100,7 @@ class Caches:
             if name not in self._folders:
                 raise InvalidEdit(f"There is no cache “{name}”; the caches are {', '.join(self._folders)}.")
         with self._lock:
-            for name in names or self._folders:
+            for name in names or [name for name in self._folders if name not in self._asked_for]:
                 for entry in self._free(self._folders[name]):
                     _delete(entry.path)
 

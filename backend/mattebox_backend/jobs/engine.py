@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mattebox_backend.device import Device
     from mattebox_backend.models.registry import ModelRegistry
     from mattebox_backend.render import Stage
+    from mattebox_backend.render.forecast import Forecast
 
 Write = Callable[[Iterable[Frame]], None]
 """Stores the composited frames, one by one as they come."""
@@ -64,6 +65,9 @@ class Engine(Protocol):
 
     def validate(self, edit: Edit, info: ClipInfo) -> None:
         """Raises InvalidEdit for what can be known without weights."""
+
+    def forecast(self, edit: Edit, info: ClipInfo, card_memory: int) -> Forecast:
+        """What an edit would take of memory; see `render.forecast`. Any thread may ask."""
 
     def render(
         self,
@@ -119,6 +123,11 @@ class RenderEngine:
         from mattebox_backend.render import validate
 
         validate(edit, info)
+
+    def forecast(self, edit: Edit, info: ClipInfo, card_memory: int) -> Forecast:
+        from mattebox_backend.render.forecast import forecast
+
+        return forecast(edit, info, models=self._models, device=self._chosen(), card_memory=card_memory)
 
     def render(
         self,

@@ -21,7 +21,7 @@ from mattebox_backend.errors import ModelRefused
 
 _TEXT_TOKENS, _PICTURE_TOKENS = 512, 257
 """What Wan's blocks are given of every text, and of the picture."""
-_JOINT_TOKENS = 544
+_JOINT_TOKENS = 540
 """What HunyuanVideo's blocks are given of both."""
 _FEED_FORWARD = {"ffn", "ff", "ff_context", "proj_mlp", "proj_out"}
 _ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}

@@ -15,7 +15,7 @@ from mattebox_backend.lora.spans import generation_windows
 
 PAPER_WINDOW = 9
 """Frames (mask-aware LoRA, appendix C.1)."""
-_USABLE = 0.92
+USABLE = 0.92
 """Of the memory: allocators leave gaps."""
 _OPTIMISER_BYTES, _ADAPTER_BYTES = 12, 8
 """Per parameter of the adapter, all float32: two moments of AdamW and the gradient; itself and the copy of it
@@ -130,16 +130,19 @@ def plan_sampling(
     ahead: bool = True,
 ) -> Plan:
     """The same for sampling: `choices.windows` are frames that are generated together, `overlap` of which a
-    window shares with the one before; branches: predictions a step.
+    window shares with the one before; branches: predictions a step. autoencoder: bytes that decoding takes,
+    between steps, for previews.
     """
-    fitting = _Fitting(f"Sampling with {network.name}", network, clip, memory, autoencoder)
+    fitting = _Fitting(f"Sampling with {network.name}", network, clip, memory)
     for window in dict.fromkeys(_shorter(clip, size) for size in choices.windows):
         spans = generation_windows(
             _padded(clip), window or _padded(clip), padded_length(overlap, clip.stride)
         )
         for blocks in _counts(network, choices):
             settings = Settings(window, False, blocks)
-            expected = expect_sampling(network, clip, settings, branches=branches, ahead=ahead)
+            expected = expect_sampling(
+                network, clip, settings, branches=branches, autoencoder=autoencoder, ahead=ahead
+            )
             fitting.offer(settings, expected, len(spans) * _time(network, clip, settings, branches))
     return fitting.best()
 
@@ -167,14 +170,20 @@ def expect_training(
 
 
 def expect_sampling(
-    network: Footprint, clip: ClipSize, settings: Settings, *, branches: int = 2, ahead: bool = True
+    network: Footprint,
+    clip: ClipSize,
+    settings: Settings,
+    *,
+    branches: int = 2,
+    autoencoder: float = 0.0,
+    ahead: bool = True,
 ) -> Expectation:
-    """What a step of sampling takes at its peak."""
+    """What a step of sampling, or the decoding of a preview between two steps, takes at its peak."""
     tokens = clip.tokens(network, settings.window_frames or clip.frames)
     together = branches if tokens <= TOKENS_TOGETHER else 1
     return Expectation(
         _resident(network, settings.blocks_to_swap, ahead=ahead),
-        together * max(moment.of(tokens) for moment in network.sampling),
+        max(autoencoder, together * max(moment.of(tokens) for moment in network.sampling)),
         4 * network.adapter_parameters,
         0.0,
     )
@@ -188,7 +197,7 @@ class _Fitting:
     network: Footprint
     clip: ClipSize
     memory: float
-    autoencoder: float
+    autoencoder: float = 0.0
     quickest: tuple[float, float, Settings, Expectation] | None = None
     smallest: tuple[Settings, Expectation] | None = None
 
@@ -196,7 +205,7 @@ class _Fitting:
         """time: in any unit."""
         if self.smallest is None or expected.total < self.smallest[1].total:
             self.smallest = (settings, expected)
-        fits = max(expected.total, self.autoencoder) <= _USABLE * self.memory
+        fits = max(expected.total, self.autoencoder) <= USABLE * self.memory
         better = self.quickest is None or (time, expected.total) < self.quickest[:2]
         if fits and better:
             self.quickest = (time, expected.total, settings, expected)
@@ -211,7 +220,7 @@ class _Fitting:
             if self.autoencoder > needed:
                 needed, how = self.autoencoder, "for its autoencoder"
             raise InvalidEdit(
-                f"{self.what} on {clip} takes {_mb(needed / _USABLE)} at least ({how}) and there are "
+                f"{self.what} on {clip} takes {_mb(needed / USABLE)} at least ({how}) and there are "
                 f"{_mb(self.memory)}; work at a smaller size, on fewer frames, or on a card with more memory."
             )
         _, _, settings, expected = self.quickest

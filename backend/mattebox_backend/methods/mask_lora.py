@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mattebox_backend.backbones.video_protocol import padded_length
+from mattebox_backend.backbones.video_protocol import VideoBackbone, padded_length
 from mattebox_backend.controls.guidance import UNCONDITIONAL_BRANCH, ClassifierFreeGuidance
 from mattebox_backend.controls.latent_blend import LatentBlend
 from mattebox_backend.diffusion.control import EDIT_BRANCH, Control
@@ -53,13 +53,30 @@ def mask_lora(materials: VideoMaterials, p: MaskLoraParameters) -> Generator[NDA
     return _generated(materials, p, _learnt(materials, p))
 
 
+def learnt_windows(backbone: VideoBackbone, frames: int, size: int) -> tuple[range, ...]:
+    """The stretches of footage that are learnt from one at a time. size: of one; 0: all that the model takes
+    at once.
+    """
+    return training_windows(frames, _at_most(size, backbone.frame_limit))
+
+
+def made_windows(
+    backbone: VideoBackbone, frames: int, p: MaskLoraParameters
+) -> tuple[tuple[range, int], ...]:
+    """The stretches of footage that are generated one after the other, as `generation_windows` gives them."""
+    stride = backbone.frame_stride
+    size = padded_length(p.window_frames, stride) if p.window_frames else 0
+    return generation_windows(
+        frames, _at_most(size, backbone.frame_limit) or frames, padded_length(p.window_overlap, stride)
+    )
+
+
 def _learnt(materials: VideoMaterials, p: MaskLoraParameters) -> KeptAdapter:
     """The adapter after both stages."""
     footage, backbone, told = materials.footage, materials.backbone, Told(p.told)
     adapter = AdapterPlan(p.rank, p.alpha, p.feed_forward)
     plan = TrainingPlan(p.motion_steps, p.learning_rate, p.draws, p.training_shift)
-    size = _at_most(materials.training_window, backbone.frame_limit)
-    windows = training_windows(len(footage.frames), size)
+    windows = learnt_windows(backbone, len(footage.frames), materials.training_window)
     was, will_be = _prompt(p, materials.source_prompt), _prompt(p, materials.prompt)
 
     def motion() -> Lesson:
@@ -106,19 +123,12 @@ def _generated(
 ) -> Generator[NDArray[np.float32]]:
     """Window after window; what one has made is the known beginning of the next."""
     footage, backbone = materials.footage, materials.backbone
-    stride = backbone.frame_stride
-    size = padded_length(p.window_frames, stride) if p.window_frames else 0
-    windows = generation_windows(
-        len(footage.frames),
-        _at_most(size, backbone.frame_limit) or len(footage.frames),
-        padded_length(p.window_overlap, stride),
-    )
+    windows = made_windows(backbone, len(footage.frames), p)
     done: list[Picture] = []
-    longest = max(len(window) for window, _ in windows)
-    with adapted(backbone, kept.plan, kept.weights), materials.placed_for_sampling(kept.plan, longest):
+    with adapted(backbone, kept.plan, kept.weights):
         for place, (window, made) in enumerate(windows):
             before = done[window.start : window.start + made]
-            latents = _window(materials, p, window, before, (place, len(windows)))
+            latents = _window(materials, p, kept.plan, window, before, (place, len(windows)))
             for frame, decoded in enumerate(backbone.decode(latents)):
                 if frame < made:
                     continue
@@ -132,6 +142,7 @@ def _generated(
 def _window(
     materials: VideoMaterials,
     p: MaskLoraParameters,
+    adapter: AdapterPlan,
     window: range,
     made: list[Picture],
     place: tuple[int, int],
@@ -160,7 +171,8 @@ def _window(
         controls.append(LatentBlend())
     grid = backbone.schedule.grid(p.steps, p.shift)
     source = backbone.encode(part.frames) if p.latent_blend else None
-    return materials.generated(denoiser, grid, controls, window, place, source=source)
+    with materials.placed_for_sampling(adapter, len(window)):  # the encoders have left the device
+        return materials.generated(denoiser, grid, controls, window, place, source=source)
 
 
 def _prompt(p: MaskLoraParameters, words: str) -> str:

@@ -33,6 +33,7 @@ _LOADABLE = {
     "RegionDiffusionPipeline": ("unet", "region"),
     "AnimateDiffPipeline": ("unet", "motion_adapter", "vae", "text_encoder"),
     "WanImageToVideoPipeline": ("transformer", "vae", "text_encoder", "image_encoder"),
+    "HunyuanVideoImageToVideoPipeline": ("transformer", "vae", "text_encoder", "text_encoder_2"),
 }
 """The pipelines that can be loaded, with the components that have weights."""
 _FAMILIES = {
@@ -40,6 +41,7 @@ _FAMILIES = {
     "StableDiffusionInpaintPipeline": "stable-diffusion-inpaint",
     "AnimateDiffPipeline": "animatediff",
     "WanImageToVideoPipeline": "wan-image-to-video",
+    "HunyuanVideoImageToVideoPipeline": "hunyuan-video-image-to-video",
     "RegionDiffusionPipeline": "region-diffusion",
 }
 
@@ -129,6 +131,14 @@ class ModelRegistry:
         from mattebox_backend.backbones import load_video_backbone
 
         return self._kept(backbone_id, device, load_video_backbone)
+
+    def outline_video(self, backbone_id: str, device: Device) -> VideoBackbone:
+        """An image-to-video model's outline, from its configuration files alone. Raises UnknownModel and
+        ModelRefused.
+        """
+        from mattebox_backend.backbones import outline_video_backbone
+
+        return outline_video_backbone(self.resolve(backbone_id), device)
 
     def load_controlnet(self, name: str, device: Device) -> ControlNet:
         """The loaded ControlNet, kept for the next job. Raises UnknownModel and ModelRefused."""

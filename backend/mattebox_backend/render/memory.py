@@ -10,8 +10,9 @@ from typing import Any
 from mattebox_backend.backbones.block_swap import BlockSwap
 from mattebox_backend.backbones.protocol import WorkingSize
 from mattebox_backend.backbones.video_protocol import VideoBackbone, padded_length
-from mattebox_backend.device import peak_memory_mb, total_memory_mb
+from mattebox_backend.device import total_memory_mb
 from mattebox_backend.lora.adapter import AdapterPlan
+from mattebox_backend.lora.autoencoder_memory import autoencoder_bytes
 from mattebox_backend.lora.footprint import Footprint, loaded_footprint
 from mattebox_backend.lora.planner import (
     PAPER_WINDOW,
@@ -62,7 +63,12 @@ class MemoryPlanner:
         """For learning from so many frames together."""
         choices = Choices((0,), _CHECKPOINTING[self.p.checkpointing], self._blocks())
         return plan_training(
-            self._footprint(adapter), self._clip(frames), self._memory(), choices, ahead=self._ahead
+            self._footprint(adapter),
+            self._clip(frames),
+            self._memory(),
+            choices,
+            autoencoder=self.autoencoder(frames),
+            ahead=self._ahead,
         )
 
     def sampling(self, adapter: AdapterPlan, frames: int) -> Plan:
@@ -75,8 +81,13 @@ class MemoryPlanner:
             self._memory(),
             choices,
             branches=branches,
+            autoencoder=self.autoencoder(frames),
             ahead=self._ahead,
         )
+
+    def autoencoder(self, frames: int) -> float:
+        """Bytes that the autoencoder takes for so many frames."""
+        return autoencoder_bytes(self.backbone.vae, frames, self.size.width, self.size.height)
 
     @property
     def _adapter(self) -> AdapterPlan:
@@ -124,15 +135,20 @@ def placed(backbone: VideoBackbone, settings: Settings) -> Iterator[BlockSwap | 
             yield swap
 
 
-def what_it_took(backbone: VideoBackbone, plan: Plan, swap: BlockSwap | None) -> str:
-    """A sentence for the job's log, after the work."""
-    took = f"It took {peak_memory_mb(backbone.device):,.0f} MB at most so far"
-    if backbone.device.kind != "cuda":
-        took += ", the program and the decoded clip included"
-    expected = f"{plan.expected.total / (1 << 20):,.0f} MB were expected"
+def what_it_took(
+    backbone: VideoBackbone, plan: Plan, swap: BlockSwap | None, began: float, peak: float
+) -> str:
+    """A sentence for the job's log, after the work. began, peak: MiB in use before it, and the most since; on
+    a CPU of the whole program, which has the weights in memory already.
+    """
+    expected = plan.expected.total
+    if backbone.device.kind == "cuda":
+        took = f"It took {peak:,.0f} MB at most"
+    else:
+        took = f"It took {peak - began:,.0f} MB more at most than before"
+        expected -= plan.expected.weights
+    sentence = f"{took}; {expected / (1 << 20):,.0f} MB were expected."
     if swap is None:
-        return f"{took}; {expected}."
+        return sentence
     resident, moved = (count / (1 << 20) for count in (swap.peak_resident_bytes, swap.moved_bytes))
-    return (
-        f"{took}; {expected}. Of the blocks {resident:,.0f} MB were there at a time, {moved:,.0f} MB moved."
-    )
+    return f"{sentence} Of the blocks {resident:,.0f} MB were there at a time, {moved:,.0f} MB moved."

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mattebox_backend.backbones.protocol import Backbone
 from mattebox_backend.backbones.video_protocol import VideoBackbone
 from mattebox_backend.controls.composite import Frame, composite
-from mattebox_backend.device import Device, peak_memory_mb, reset_peak_memory
+from mattebox_backend.device import Device, MemoryGauge
 from mattebox_backend.edit import Edit, MaskMode
 from mattebox_backend.masks import RegionStack, loosened, smooth_matte, stack_regions
 from mattebox_backend.methods import find_method
@@ -44,7 +44,7 @@ class Pipeline:
 
     def run(self, write: Callable[[Iterator[Frame]], None]) -> Report:
         """Render, and hand the frames to `write`."""
-        reset_peak_memory(self.device)
+        gauge = MemoryGauge(self.device)
         with (
             open_clip(self.edit.clip) as reader,
             torch.no_grad(),
@@ -60,17 +60,13 @@ class Pipeline:
             params = method.parse(self.edit.params, backbone.defaults.get(self.edit.method))
             self._begin(Stage.MASKS)
             with self.clock.running(Stage.MASKS):
-                regions = stack_regions(
-                    [
-                        dataclasses.replace(region, feather=max(region.feather, params.feather))
-                        for region in self.edit.regions
-                    ],
+                regions = regions_of(
+                    self.edit,
+                    params,
                     lambda done, of: self.monitor.progress(Stage.MASKS, done, of),
                 )
-            if method.on_video_models:
-                regions = loosened(regions, params.mask_shape, params.mask_growth)
             self.monitor.progress(Stage.MASKS, 1, 1)
-            view = _view(backbone, reader.info, regions, params)
+            view = view_of(backbone, reader.info, regions, params)
             if not view.everything:
                 self.monitor.log(
                     f"Working on {view.size.width}×{view.size.height} of {view.whole.width}×"
@@ -79,7 +75,7 @@ class Pipeline:
             around = (self.device, self.paths, self.monitor, self.clock, reader)
             job: RenderJob | VideoJob
             if method.on_video_models:
-                job = VideoJob(self.edit, *around, backbone, regions, params, view)
+                job = VideoJob(self.edit, *around, backbone, regions, params, view, gauge)
                 frames = VIDEO_RECIPES[self.edit.method](job, params)
             else:
                 job = RenderJob(
@@ -87,7 +83,7 @@ class Pipeline:
                 )
                 frames = (frame for frame in backbone.decode(RECIPES[self.edit.method](job, params)))
             tally = self._finish(job, frames, regions, write)
-        return self._report(job, params, regions, tally)
+        return self._report(job, params, regions, tally, gauge.peak())
 
     def _begin(self, stage: Stage) -> None:
         self.monitor.progress(stage, 0, 1)
@@ -138,7 +134,12 @@ class Pipeline:
             yield result
 
     def _report(
-        self, job: RenderJob | VideoJob, params: Any, regions: RegionStack, tally: BackgroundTally
+        self,
+        job: RenderJob | VideoJob,
+        params: Any,
+        regions: RegionStack,
+        tally: BackgroundTally,
+        peak_memory: float,
     ) -> Report:
         info = job.reader.info
         return Report(
@@ -151,7 +152,7 @@ class Pipeline:
             background_exact_share=tally.exact_share,
             background_psnr=tally.psnr,
             seconds=self.clock.seconds,
-            peak_memory_mb=peak_memory_mb(self.device),
+            peak_memory_mb=peak_memory,
             inversion_cached=job.inversion_cached,
             device=self.device.name,
             dtype=self.device.precision,
@@ -162,7 +163,20 @@ class Pipeline:
         )
 
 
-def _view(backbone: Backbone | VideoBackbone, info: ClipInfo, regions: RegionStack, params: Any) -> View:
+def regions_of(
+    edit: Edit, params: Any, progress: Callable[[int, int], None] = lambda done, of: None
+) -> RegionStack:
+    """The regions over the whole picture, in the shape that the method gives them."""
+    regions = stack_regions(
+        [dataclasses.replace(region, feather=max(region.feather, params.feather)) for region in edit.regions],
+        progress,
+    )
+    if find_method(edit.method).on_video_models:
+        return loosened(regions, params.mask_shape, params.mask_growth)
+    return regions
+
+
+def view_of(backbone: Backbone | VideoBackbone, info: ClipInfo, regions: RegionStack, params: Any) -> View:
     """The part of the picture that is worked on: all of it unless the parameters ask for a focus."""
     whole = backbone.working_size(info.width, info.height, params.size)
     if not params.focus:

@@ -72,6 +72,10 @@ class BackboneSource(Protocol):
         """
         ...
 
+    def outline_video(self, backbone_id: str, device: Device) -> VideoBackbone:
+        """The outline of an image-to-video model, from its configuration files alone."""
+        ...
+
     def load_controlnet(self, name: str, device: Device) -> ControlNet:
         """The ControlNet of a name on a device, loaded now or kept warm."""
         ...

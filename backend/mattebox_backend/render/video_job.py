@@ -20,7 +20,7 @@ from mattebox_media import ClipReader
 from numpy.typing import NDArray
 
 from mattebox_backend.backbones.video_protocol import VideoBackbone, padded_length
-from mattebox_backend.device import Device
+from mattebox_backend.device import Device, MemoryGauge
 from mattebox_backend.diffusion.checkpoint import StateFile
 from mattebox_backend.diffusion.control import Control, Run, Step
 from mattebox_backend.diffusion.flow import FlowGrid, NoiseLine
@@ -29,6 +29,7 @@ from mattebox_backend.diffusion.video_denoiser import ELSEWHERE, ConditionedVide
 from mattebox_backend.edit import Edit
 from mattebox_backend.errors import InvalidEdit
 from mattebox_backend.lora.adapter import AdapterPlan, adapted, adapter_weights
+from mattebox_backend.lora.planner import Plan
 from mattebox_backend.lora.samples import Footage
 from mattebox_backend.lora.store import AdapterStore, KeptAdapter, adapter_id
 from mattebox_backend.lora.training import (
@@ -65,10 +66,12 @@ class VideoJob:
     regions: RegionStack
     params: Any
     view: View
+    gauge: MemoryGauge
     inversion_cached: bool = False
 
     def __post_init__(self) -> None:
         self.adapters: list[str] = []
+        self._sampling_plans: dict[tuple[AdapterPlan, int], Plan] = {}
         self.curves: dict[str, list[tuple[int, float]]] = {}
         self._generator = torch.Generator().manual_seed(self.edit.seed % 2**63)
 
@@ -125,8 +128,10 @@ class VideoJob:
     @contextmanager
     def placed_for_sampling(self, adapter: AdapterPlan, frames: int) -> Iterator[None]:
         """See `VideoMaterials.placed_for_sampling`."""
-        memory = self._planner.sampling(adapter, frames)
-        self.monitor.log(memory.sentence)
+        memory = self._sampling_plans.get((adapter, frames))
+        if memory is None:  # else this is the window after
+            memory = self._sampling_plans[adapter, frames] = self._planner.sampling(adapter, frames)
+            self.monitor.log(memory.sentence)
         with placed(self.backbone, memory.settings):
             yield
 
@@ -247,9 +252,10 @@ class VideoJob:
         with self.clock.running(Stage.TUNE), adapted(self.backbone, adapter, weights) as parameters:
             for parameter in parameters.values():
                 parameter.requires_grad_(True)  # what is trained stays on the device
+            took = self.gauge.stretch()
             with placed(self.backbone, memory.settings) as swap:
                 losses = train_adapter(self.backbone, parameters, learnt_from, plan, checkpoint, told)
-                self.monitor.log(what_it_took(self.backbone, memory, swap))
+                self.monitor.log(what_it_took(self.backbone, memory, swap, *took()))
             return KeptAdapter(key, adapter, adapter_weights(self.backbone), losses)
 
     def _kept_what_was_good(

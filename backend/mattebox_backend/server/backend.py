@@ -209,6 +209,7 @@ class Backend:
             },
             limited=("inversions", "uploads"),
             limit_bytes=settings.cache_limit,
+            asked_for=("adapters",),
             pinned=self._queue.store.in_use,
         )
         for job in self._queue.store.forget_old():

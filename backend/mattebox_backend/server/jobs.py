@@ -23,6 +23,7 @@ from mattebox_backend.server.wire import (
     inspection_messages,
     job_message,
     pack_edit,
+    plan_message,
     states_of,
     take_message,
 )
@@ -66,6 +67,11 @@ class JobsServicer(jobs_pb2_grpc.JobsServicer):
         self._models.resolve(edit.backbone)
         job = self._queue.submit(title=_title(request), clip=clip.id, edit=pack_edit(request.edit))
         return job_message(job)
+
+    def Plan(self, request: jobs_pb2.PlanRequest, context: grpc.ServicerContext) -> jobs_pb2.MemoryPlan:
+        clip = self._clips.find(request.edit.clip)
+        edit = edit_of(request.edit, clip, mask_limit=self._mask_limit)
+        return plan_message(self._engine.forecast(edit, clip.info, request.card_memory))
 
     def Get(self, request: jobs_pb2.GetJobRequest, context: grpc.ServicerContext) -> jobs_pb2.Job:
         return job_message(self._queue.store.get(request.job))

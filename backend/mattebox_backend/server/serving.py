@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import queue
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -55,22 +55,28 @@ def serve(
 def end_on_signals(stopping: threading.Event) -> None:
     """The first signal sets `stopping`, the second ends the process at once.
 
-    A handler runs in the main thread between any two of its steps, also while that thread holds the event's
-    own lock: so a thread of its own sets the event, fed by a queue whose `put` may be called anywhere.
+    A handler in Python runs once the main thread comes to it: never, where that thread went to wait at that
+    moment, and between two steps of the event's own code at worst. So the interpreter writes the signal's
+    number to a socket, as it arrives, and a thread of its own reads there and sets the event.
     """
-    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+    heard, told = socket.socketpair()
+    told.setblocking(False)
 
     def end() -> None:
-        signals.get()
-        stopping.set()
-        os._exit(128 + signals.get())
-
-    def note(number: int, _frame: FrameType | None) -> None:
-        signals.put(number)
+        with heard:
+            heard.recv(1)
+            stopping.set()
+            if second := heard.recv(1):
+                os._exit(128 + second[0])
 
     threading.Thread(target=end, name="mattebox-signals", daemon=True).start()
-    signal.signal(signal.SIGINT, note)
-    signal.signal(signal.SIGTERM, note)
+    signal.set_wakeup_fd(told.detach(), warn_on_full_buffer=False)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave_to_the_thread)
+
+
+def _leave_to_the_thread(_number: int, _frame: FrameType | None) -> None:
+    """A signal without a handler in Python would end the process."""
 
 
 def _log_to(path: Path) -> None:

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from google.protobuf import json_format
@@ -24,6 +24,10 @@ from mattebox_backend.jobs.clips import OpenedClip
 from mattebox_backend.jobs.previews import Preview
 from mattebox_backend.jobs.takes import Take
 from mattebox_backend.jobs.values import Event, Figure, Job, JobState, LogLine, Progress, StateChange
+
+if TYPE_CHECKING:
+    from mattebox_backend.lora.planner import Plan
+    from mattebox_backend.render.forecast import Forecast
 
 _MODES = {
     edit_pb2.MASK_MODE_UNSPECIFIED: MaskMode.TIGHT,
@@ -164,6 +168,37 @@ def event_message(event: Event | Preview) -> jobs_pb2.JobEvent:
         case Figure(name, step, of, value):
             message.figure.CopyFrom(jobs_pb2.Figure(name=name, step=step, of=of, value=value))
     return message
+
+
+def plan_message(forecast: Forecast) -> jobs_pb2.MemoryPlan:
+    return jobs_pb2.MemoryPlan(
+        backbone=forecast.backbone,
+        device=forecast.device.name,
+        dtype=forecast.device.precision,
+        memory=round(forecast.memory),
+        width=forecast.size.width,
+        height=forecast.size.height,
+        frames=forecast.frames,
+        blocks=forecast.blocks,
+        training=_work_plan(forecast.training, forecast.training_frames),
+        generation=_work_plan(forecast.generation, forecast.generation_frames),
+        autoencoder=round(forecast.autoencoder),
+        autoencoder_tiles=forecast.tiled,
+        prompt=forecast.prompt,
+    )
+
+
+def _work_plan(plan: Plan, frames: int) -> jobs_pb2.WorkPlan:
+    expected = plan.expected
+    return jobs_pb2.WorkPlan(
+        frames=frames,
+        checkpointing=plan.settings.checkpointing,
+        blocks_to_swap=plan.settings.blocks_to_swap,
+        weights=round(expected.weights),
+        activations=round(expected.activations),
+        adapter=round(expected.adapter),
+        optimiser=round(expected.optimiser),
+    )
 
 
 def take_message(take: Take, *, path: str, report: str) -> jobs_pb2.Take:

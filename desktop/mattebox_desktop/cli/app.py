@@ -117,6 +117,27 @@ def _edit(
     run_edit(edit_file, output, report, backend, device, inspect=inspect)
 
 
+@app.command("plan")
+@guarded
+def _plan(
+    edit_file: Annotated[Path, typer.Argument(metavar="EDIT.toml", help="An edit by mask-lora.")],
+    card_memory: Annotated[
+        float | None,
+        typer.Option(
+            metavar="GIB",
+            help="Of a CUDA card to plan for; the backend's device and all its memory if absent.",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON, sizes in bytes.")] = False,
+    backend: Backend = "",
+    device: Device = "",
+) -> None:
+    """Says what memory an edit would take and which settings it would be made with, and makes nothing."""
+    from mattebox_desktop.cli.plan import run_plan
+
+    run_plan(edit_file, card_memory, backend, device, as_json=as_json)
+
+
 @app.command("regions")
 @guarded
 def _regions(
@@ -248,7 +269,7 @@ def _cache(context: typer.Context, backend: Backend = "") -> None:
 def _cache_clear(
     context: typer.Context,
     kinds: Annotated[
-        list[str] | None, typer.Argument(help="What to clear; all but takes when absent.")
+        list[str] | None, typer.Argument(help="What to clear; all but takes and adapters when absent.")
     ] = None,
     backend: Backend = "",
 ) -> None:

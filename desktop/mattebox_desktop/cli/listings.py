@@ -53,7 +53,7 @@ def _print_cache(usage: system_pb2.CacheUsage) -> None:
     for kind in usage.kinds:
         table.add_row(kind.name, size_text(kind.bytes), str(kind.entries), kind.path)
     total = sum(kind.bytes for kind in usage.kinds)
-    _print(table, "The cache is empty.")
+    print_table(table, "The cache is empty.")
     typer.echo(
         f"{size_text(total)} in all; the limit of what may be dropped is {size_text(usage.limit_bytes)}."
     )
@@ -67,7 +67,7 @@ def show_jobs(backend: str) -> None:
         table.add_row(
             job.id, job.title, _STATES.get(job.state, "?"), _time_text(job.submitted), _job_note(job)
         )
-    _print(table, "No jobs yet; `mattebox edit` makes one.")
+    print_table(table, "No jobs yet; `mattebox edit` makes one.")
 
 
 def _job_note(job: jobs_pb2.Job) -> str:
@@ -101,7 +101,7 @@ def show_takes(backend: str) -> None:
     for take in takes:
         span, size = f"{take.start}-{take.stop - 1}", f"{take.width}x{take.height}"
         table.add_row(take.id, _time_text(take.made), span, size, take.edit.method, take.edit.prompt)
-    _print(table, "No takes yet; `mattebox edit` makes one.")
+    print_table(table, "No takes yet; `mattebox edit` makes one.")
 
 
 def show_take(take: str, backend: str) -> None:
@@ -170,7 +170,8 @@ def _time_text(stamp: Timestamp) -> str:
     return f"{stamp.ToDatetime().astimezone():%Y-%m-%d %H:%M}" if stamp.seconds else ""
 
 
-def _print(table: Table, without_rows: str) -> None:
+def print_table(table: Table, without_rows: str) -> None:
+    """A table, or a sentence where it has no rows."""
     if not table.rows:
         typer.echo(without_rows)
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -49,7 +49,10 @@ class RegionSpec(_Table):
     """A named area over time. Exactly one of `mask`, `box` and `ellipse` says where it is."""
 
     name: Text = Field(description="What the region is called; unique in the file.")
-    prompt: Text = Field(description="What should be there.")
+    prompt: str = Field(
+        default="",
+        description="What should be there. Every method but mask-lora needs it, which is shown references.",
+    )
     mask: Pictures | None = Field(
         default=None,
         description="A still picture for every frame, or one per frame with the source's frame "
@@ -128,6 +131,11 @@ class ControlSpec(_Table):
     )
 
 
+def _shipped_model(read: dict[str, Any]) -> str:
+    """The model that an edit file means which names none; `read`: its fields before the model."""
+    return "pocket-wan-i2v" if read.get("method") == "mask-lora" else "pocket-sd"
+
+
 class EditFile(_Table):
     """An edit: a source, what should change where, and how. Paths are relative to the file."""
 
@@ -143,7 +151,9 @@ class EditFile(_Table):
     source_prompt: str = Field(default="", description="What the source shows.")
     method: Method = Field(default="st-modulator", description="The editing method.")
     backbone: Text = Field(
-        default="pocket-sd", description="The model: pocket-sd, a folder in diffusers layout, or a hub id."
+        default_factory=_shipped_model,
+        description="The model: a shipped one, a folder in diffusers layout, or a hub id. Absent: the one "
+        "that ships for the method, pocket-wan-i2v for mask-lora and pocket-sd for the others.",
     )
     seed: int = Field(default=0, ge=0, lt=2**63, strict=True, description="Same seed, same picture.")
     condition_pictures: Pictures | None = Field(
@@ -179,16 +189,17 @@ class EditFile(_Table):
 
     @model_validator(mode="after")
     def _names_fit(self) -> Self:
+        for region in self.regions:
+            if self.method != "mask-lora" and not region.prompt.strip():
+                raise ValueError(f"has no prompt for region {region.name!r}; say what should be there")
         names = [region.name for region in self.regions]
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"has two regions named {name!r}; give each its own name")
         ties = [(reference.region, reference.frame) for reference in self.references]
-        for region, frame in ties:
-            if ties.count((region, frame)) > 1:
-                raise ValueError(
-                    f"has two references of region {region!r} at frame {frame}; keep one of them"
-                )
+        for shown, frame in ties:
+            if ties.count((shown, frame)) > 1:
+                raise ValueError(f"has two references of region {shown!r} at frame {frame}; keep one of them")
         for reference in self.references:
             if reference.region not in names:
                 raise ValueError(

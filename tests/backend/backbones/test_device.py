@@ -7,6 +7,7 @@ import mmap
 import pytest
 import torch
 from mattebox_backend.device import (
+    MemoryGauge,
     choose_device,
     free_memory_mb,
     peak_memory_mb,
@@ -46,3 +47,16 @@ def test_peak_memory_is_that_since_the_last_reset() -> None:
         block.write(b"\1" * (64 << 20))
         assert 50 < peak_memory_mb(device) - before < 200
     assert total_memory_mb(device) > free_memory_mb(device) > 100
+
+
+def test_a_gauge_keeps_the_peak_of_all_its_time_while_a_stretch_has_its_own() -> None:
+    gauge = MemoryGauge(choose_device("cpu"))
+    before = gauge.peak()
+    with mmap.mmap(-1, 96 << 20) as block:
+        block.write(b"\1" * (96 << 20))
+    took = gauge.stretch()
+    with mmap.mmap(-1, 32 << 20) as block:
+        block.write(b"\1" * (32 << 20))
+    began, peak = took()
+    assert 50 < peak - began < 100, "the block, and what is written to it"
+    assert 150 < gauge.peak() - before < 300

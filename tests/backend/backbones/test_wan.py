@@ -13,8 +13,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKLWan, WanImageToVideoPipeline
 from diffusers.pipelines.wan import pipeline_wan_i2v
-from mattebox_backend.backbones import load_backbone, load_video_backbone
-from mattebox_backend.backbones import wan as wan_module
+from mattebox_backend.backbones import load_backbone, load_video_backbone, video_parts
 from mattebox_backend.backbones.wan import Wan, pack_mask
 from mattebox_backend.device import Device
 from mattebox_backend.errors import InvalidEdit, ModelRefused
@@ -226,7 +225,7 @@ def test_it_predicts_what_the_network_gives_for_each_prompt(
         given = torch.cat([latents[place], condition], dim=1).transpose(0, 1).unsqueeze(0)
         expected = wan.network(given, torch.tensor([700.0]), return_dict=False, **prompt.inputs)[0]
         torch.testing.assert_close(together[place], expected[0].transpose(0, 1), atol=1e-5, rtol=1e-4)
-    monkeypatch.setattr(wan_module, "TOKENS_TOGETHER", 1)
+    monkeypatch.setattr(video_parts, "TOKENS_TOGETHER", 1)
     torch.testing.assert_close(
         wan.predict(latents, 700.0, condition, prompts), together, atol=1e-5, rtol=1e-4
     )

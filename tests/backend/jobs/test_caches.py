@@ -78,6 +78,18 @@ def test_what_is_arriving_is_not_cleared(folder: Path) -> None:
     assert names(folder) == [".part-upload"]
 
 
+def test_what_is_to_be_asked_for_goes_when_it_is_named(tmp_path: Path) -> None:
+    folders = {name: tmp_path / name for name in ("inversions", "adapters")}
+    for folder in folders.values():
+        folder.mkdir()
+        (folder / "kept.safetensors").write_bytes(b"weights")
+    held = Caches(folders, limited=["inversions"], limit_bytes=1 << 20, asked_for=["adapters"])
+    held.clear()
+    assert [kind.entries for kind in held.usage()] == [0, 1]
+    held.clear(["adapters"])
+    assert [kind.entries for kind in held.usage()] == [0, 0]
+
+
 def test_an_unknown_cache_is_named(folder: Path) -> None:
     with pytest.raises(InvalidEdit, match=r"no cache “takes”; the caches are inversions\."):
         caches(folder, 1).clear(["takes"])

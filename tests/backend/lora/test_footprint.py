@@ -113,8 +113,8 @@ def hunyuan_inputs(shape: Shape, number_format: torch.dtype) -> dict[str, Any]:
     return {
         "hidden_states": torch.randn(1, 33, *shape.size, dtype=number_format),
         "timestep": torch.full((1,), 500.0, dtype=number_format),
-        "encoder_hidden_states": torch.randn(1, 544, 64, dtype=number_format),
-        "encoder_attention_mask": torch.ones(1, 544, dtype=number_format),
+        "encoder_hidden_states": torch.randn(1, 540, 64, dtype=number_format),
+        "encoder_attention_mask": torch.ones(1, 540, dtype=number_format),
         "pooled_projections": torch.randn(1, 32, dtype=number_format),
         "guidance": torch.full((1,), 6000.0, dtype=number_format),
     }
@@ -353,7 +353,7 @@ def test_tokens_are_whole_patches_and_the_joint_text() -> None:
     assert plain.tokens(13, 60, 104) == 13 * 30 * 52
     assert plain.tokens(1, 5, 7) == 3 * 4
     joint = counted("hunyuan", Shape(2, 128, 2, (1, 4, 4)), "bfloat16", True)
-    assert joint.tokens(2, 4, 6) == 2 * 2 * 3 + 544
+    assert joint.tokens(2, 4, 6) == 2 * 2 * 3 + 540
 
 
 def test_blocks_that_were_not_measured_are_refused() -> None:

@@ -179,10 +179,23 @@ def test_the_sentence_says_what_is_picked_and_every_figure() -> None:
     )
 
 
-def test_an_autoencoder_that_takes_more_than_the_network_is_reckoned_with() -> None:
-    plan = plan_sampling(network(), CLIP, 9000 * MB, autoencoder=3000.0 * MB)
+def test_before_training_the_autoencoder_has_the_device_to_itself() -> None:
+    plan = plan_training(network(), CLIP, 9000 * MB, autoencoder=3000.0 * MB)
     assert plan.sentence.endswith("; its autoencoder, by itself, 3,000 MB.")
+    assert plan.expected == plan_training(network(), CLIP, 9000 * MB).expected
     with pytest.raises(InvalidEdit, match=r"takes 3,261 MB at least \(for its autoencoder\)"):
+        plan_training(network(), CLIP, 3200 * MB, autoencoder=3000.0 * MB)
+
+
+def test_between_steps_of_sampling_the_autoencoder_is_there_beside_the_weights() -> None:
+    plan = plan_sampling(network(), CLIP, 4000 * MB, autoencoder=3000.0 * MB)
+    assert plan.expected.activations == 3000 * MB
+    assert 0 < plan.settings.blocks_to_swap < 10
+    step = expect_sampling(network(), CLIP, plan.settings).activations
+    small = plan_sampling(network(), CLIP, 4000 * MB, autoencoder=step - 1)
+    assert small.expected.activations == step
+    assert small.settings.blocks_to_swap == 0
+    with pytest.raises(InvalidEdit, match=r"takes 3,533 MB at least"):
         plan_sampling(network(), CLIP, 3200 * MB, autoencoder=3000.0 * MB)
 
 

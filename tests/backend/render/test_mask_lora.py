@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from mattebox_backend.backbones.wan import Wan
 from mattebox_backend.edit import Edit, Reference
 from mattebox_backend.errors import Cancelled, InvalidEdit
 from mattebox_backend.lora.store import AdapterStore
-from mattebox_backend.render import Stage
+from mattebox_backend.render import Stage, video_job
+from mattebox_backend.render.memory import placed
 
 pytestmark = pytest.mark.usefixtures("single_thread")
 
@@ -265,7 +269,8 @@ def test_the_log_says_what_is_expected_and_what_it_took(
     said = "\n".join(watching.logged)
     assert "Training an adapter of tiny-wan on 9 frames of 64×64: the whole clip" in said
     assert "0 of 3 blocks swapped; expected to take" in said
-    assert "It took " in said
+    took = re.search(r"It took (\d[\d,]*) MB more at most than before; (\d+) MB were expected\.", said)
+    assert took is not None
     assert "Sampling with tiny-wan on 9 frames" in said
     for entry in video_studio.paths.adapters.iterdir():
         for file in entry.iterdir():
@@ -276,6 +281,39 @@ def test_the_log_says_what_is_expected_and_what_it_took(
     swapped, _ = video_studio.render(swapping, params=params)
     assert np.array_equal(plain, swapped), "where the blocks rest changes no bit"
     assert any("Of the blocks" in line and "moved" in line for line in swapping.logged)
+
+
+def test_what_encodes_never_shares_the_device_with_the_network(
+    video_studio: Any, render_monitor: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    placements: list[bool] = []
+    alone: dict[str, set[bool]] = {"prompt": set(), "condition": set(), "encode": set()}
+
+    @contextmanager
+    def watched(backbone: Any, settings: Any) -> Iterator[Any]:
+        placements.append(True)
+        with placed(backbone, settings) as swap:
+            yield swap
+        placements[-1] = False
+
+    def watching(name: str) -> None:
+        method = getattr(Wan, name)
+
+        def called(self: Any, *arguments: Any) -> Any:
+            alone[name].add(not any(placements))
+            return method(self, *arguments)
+
+        monkeypatch.setattr(Wan, name, called)
+
+    for name in alone:
+        watching(name)
+    monkeypatch.setattr(video_job, "placed", watched)
+    monitor = render_monitor()
+    params = with_params(video_studio.edit, window_frames=5, window_overlap=1)
+    video_studio.render(monitor, params=params)
+    assert len(placements) == 3, "for training, and for each of two windows"
+    assert alone == {"prompt": {True}, "condition": {True}, "encode": {True}}
+    assert sum("Sampling with tiny-wan on 5 frames" in line for line in monitor.logged) == 1
 
 
 def test_what_does_not_fit_is_refused_before_it_begins(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -148,6 +149,7 @@ def test_a_signal_is_heeded_by_a_thread_that_holds_no_lock() -> None:
     finally:
         signal.signal(signal.SIGINT, before[0])
         signal.signal(signal.SIGTERM, before[1])
+        os.close(signal.set_wakeup_fd(-1))
     assert threading.main_thread() not in setters
 
 

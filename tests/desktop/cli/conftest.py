@@ -58,6 +58,12 @@ def _model_maker(source: Path = MODEL_MAKER) -> Any:
 
 
 @pytest.fixture(scope="session")
+def model_maker() -> Any:
+    """What makes the backend tests' tiny models."""
+    return _model_maker()
+
+
+@pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The backend tests' own tiny model, made by their code."""
     return _model_maker().build_tiny_model(tmp_path_factory.mktemp("models") / "tiny-sd")

@@ -27,17 +27,17 @@ from mattebox_proto.mattebox.v1 import edit_pb2 as mattebox_dot_v1_dot_edit__pb2
 from mattebox_proto.mattebox.v1 import media_pb2 as mattebox_dot_v1_dot_media__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16mattebox/v1/jobs.proto\x12\x0bmattebox.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16mattebox/v1/edit.proto\x1a\x17mattebox/v1/media.proto\"\xc9\x02\n\x03Job\x12\n\n\x02id\x18\x01 \x01(\t\x12$\n\x05state\x18\x02 \x01(\x0e\x32\x15.mattebox.v1.JobState\x12\r\n\x05title\x18\x03 \x01(\t\x12-\n\tsubmitted\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07started\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05\x65nded\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65rror\x18\x07 \x01(\t\x12\x0c\n\x04take\x18\x08 \x01(\t\x12\x0c\n\x04\x63lip\x18\t \x01(\t\x12*\n\x08progress\x18\n \x01(\x0b\x32\x18.mattebox.v1.JobProgress\x12\x0f\n\x07resumes\x18\x0b \x01(\r\x12\x12\n\nerror_kind\x18\x0c \x01(\t\"q\n\x0bJobProgress\x12!\n\x05stage\x18\x01 \x01(\x0e\x32\x12.mattebox.v1.Stage\x12\x0c\n\x04step\x18\x02 \x01(\r\x12\n\n\x02of\x18\x03 \x01(\r\x12\x13\n\x0b\x65ta_seconds\x18\x04 \x01(\x01\x12\x10\n\x08\x66raction\x18\x05 \x01(\x01\"\xa1\x02\n\x08JobEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x05state\x18\x03 \x01(\x0e\x32\x15.mattebox.v1.JobStateH\x00\x12,\n\x08progress\x18\x04 \x01(\x0b\x32\x18.mattebox.v1.JobProgressH\x00\x12%\n\x07preview\x18\x05 \x01(\x0b\x32\x12.mattebox.v1.ImageH\x00\x12\r\n\x03log\x18\x06 \x01(\tH\x00\x12%\n\x06\x66igure\x18\x08 \x01(\x0b\x32\x13.mattebox.v1.FigureH\x00\x12\x1d\n\x03job\x18\x07 \x01(\x0b\x32\x10.mattebox.v1.JobB\x07\n\x05\x65vent\"?\n\x06\x46igure\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04step\x18\x02 \x01(\r\x12\n\n\x02of\x18\x03 \x01(\r\x12\r\n\x05value\x18\x04 \x01(\x01\"?\n\rSubmitRequest\x12\x1f\n\x04\x65\x64it\x18\x01 \x01(\x0b\x32\x11.mattebox.v1.Edit\x12\r\n\x05title\x18\x02 \x01(\t\"\x1c\n\rGetJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"G\n\x0fListJobsRequest\x12%\n\x06states\x18\x01 \x03(\x0e\x32\x15.mattebox.v1.JobState\x12\r\n\x05limit\x18\x02 \x01(\r\"2\n\x10ListJobsResponse\x12\x1e\n\x04jobs\x18\x01 \x03(\x0b\x32\x10.mattebox.v1.Job\"<\n\x0cWatchRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\x04\x12\x10\n\x08previews\x18\x03 \x01(\x08\"\x1c\n\rCancelRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"\x1c\n\rGetLogRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"\x18\n\x08LogChunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\x95\x02\n\x04Take\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0b\n\x03job\x18\x02 \x01(\t\x12\x0c\n\x04\x63lip\x18\x03 \x01(\t\x12\r\n\x05start\x18\x04 \x01(\x04\x12\x0c\n\x04stop\x18\x05 \x01(\x04\x12\r\n\x05width\x18\x06 \x01(\r\x12\x0e\n\x06height\x18\x07 \x01(\r\x12)\n\nframe_rate\x18\x08 \x01(\x0b\x32\x15.mattebox.v1.Rational\x12(\n\x04made\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04path\x18\n \x01(\t\x12\x13\n\x0breport_json\x18\x0b \x01(\t\x12\x1f\n\x04\x65\x64it\x18\x0c \x01(\x0b\x32\x11.mattebox.v1.Edit\x12\x11\n\tclip_path\x18\r \x01(\t\"\x1e\n\x0eGetTakeRequest\x12\x0c\n\x04take\x18\x01 \x01(\t\" \n\x10ListTakesRequest\x12\x0c\n\x04\x63lip\x18\x01 \x01(\t\"5\n\x11ListTakesResponse\x12 \n\x05takes\x18\x01 \x03(\x0b\x32\x11.mattebox.v1.Take\"!\n\x11\x44\x65leteTakeRequest\x12\x0c\n\x04take\x18\x01 \x01(\t\"\x14\n\x12\x44\x65leteTakeResponse\"\x1e\n\x0eInspectRequest\x12\x0c\n\x04take\x18\x01 \x01(\t\"\xa1\x02\n\rInspectionMap\x12-\n\x04kind\x18\x01 \x01(\x0e\x32\x1f.mattebox.v1.InspectionMap.Kind\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08position\x18\x03 \x01(\r\x12\x0e\n\x06region\x18\x04 \x01(\t\x12\x0c\n\x04step\x18\x05 \x01(\r\x12\r\n\x05level\x18\x06 \x01(\x01\x12\x0e\n\x06\x66rames\x18\x07 \x01(\r\x12\x0e\n\x06height\x18\x08 \x01(\r\x12\r\n\x05width\x18\t \x01(\r\x12\x0e\n\x06values\x18\n \x01(\x0c\"U\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x12\n\x0eKIND_ATTENTION\x10\x01\x12\x10\n\x0cKIND_CONTROL\x10\x02\x12\x11\n\rKIND_CLUSTERS\x10\x03\"<\n\x0fReadTakeRequest\x12\x0c\n\x04take\x18\x01 \x01(\t\x12\r\n\x05start\x18\x02 \x01(\x04\x12\x0c\n\x04stop\x18\x03 \x01(\x04*\x95\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10JOB_STATE_QUEUED\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x12\n\x0eJOB_STATE_DONE\x10\x03\x12\x14\n\x10JOB_STATE_FAILED\x10\x04\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x05*\xd9\x01\n\x05Stage\x12\x15\n\x11STAGE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTAGE_DECODE\x10\x01\x12\x0f\n\x0bSTAGE_MASKS\x10\x02\x12\x0e\n\nSTAGE_LOAD\x10\x03\x12\x10\n\x0cSTAGE_ENCODE\x10\x04\x12\x10\n\x0cSTAGE_INVERT\x10\x05\x12\x10\n\x0cSTAGE_SAMPLE\x10\x06\x12\x18\n\x14STAGE_DECODE_LATENTS\x10\x07\x12\x13\n\x0fSTAGE_COMPOSITE\x10\x08\x12\x11\n\rSTAGE_MEASURE\x10\t\x12\x0e\n\nSTAGE_TUNE\x10\n2\xcd\x05\n\x04Jobs\x12\x36\n\x06Submit\x12\x1a.mattebox.v1.SubmitRequest\x1a\x10.mattebox.v1.Job\x12\x33\n\x03Get\x12\x1a.mattebox.v1.GetJobRequest\x1a\x10.mattebox.v1.Job\x12\x43\n\x04List\x12\x1c.mattebox.v1.ListJobsRequest\x1a\x1d.mattebox.v1.ListJobsResponse\x12;\n\x05Watch\x12\x19.mattebox.v1.WatchRequest\x1a\x15.mattebox.v1.JobEvent0\x01\x12\x36\n\x06\x43\x61ncel\x12\x1a.mattebox.v1.CancelRequest\x1a\x10.mattebox.v1.Job\x12=\n\x06GetLog\x12\x1a.mattebox.v1.GetLogRequest\x1a\x15.mattebox.v1.LogChunk0\x01\x12\x39\n\x07GetTake\x12\x1b.mattebox.v1.GetTakeRequest\x1a\x11.mattebox.v1.Take\x12J\n\tListTakes\x12\x1d.mattebox.v1.ListTakesRequest\x1a\x1e.mattebox.v1.ListTakesResponse\x12M\n\nDeleteTake\x12\x1e.mattebox.v1.DeleteTakeRequest\x1a\x1f.mattebox.v1.DeleteTakeResponse\x12\x43\n\x08ReadTake\x12\x1c.mattebox.v1.ReadTakeRequest\x1a\x17.mattebox.v1.FrameChunk0\x01\x12\x44\n\x07Inspect\x12\x1b.mattebox.v1.InspectRequest\x1a\x1a.mattebox.v1.InspectionMap0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16mattebox/v1/jobs.proto\x12\x0bmattebox.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16mattebox/v1/edit.proto\x1a\x17mattebox/v1/media.proto\"\xc9\x02\n\x03Job\x12\n\n\x02id\x18\x01 \x01(\t\x12$\n\x05state\x18\x02 \x01(\x0e\x32\x15.mattebox.v1.JobState\x12\r\n\x05title\x18\x03 \x01(\t\x12-\n\tsubmitted\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07started\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05\x65nded\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65rror\x18\x07 \x01(\t\x12\x0c\n\x04take\x18\x08 \x01(\t\x12\x0c\n\x04\x63lip\x18\t \x01(\t\x12*\n\x08progress\x18\n \x01(\x0b\x32\x18.mattebox.v1.JobProgress\x12\x0f\n\x07resumes\x18\x0b \x01(\r\x12\x12\n\nerror_kind\x18\x0c \x01(\t\"q\n\x0bJobProgress\x12!\n\x05stage\x18\x01 \x01(\x0e\x32\x12.mattebox.v1.Stage\x12\x0c\n\x04step\x18\x02 \x01(\r\x12\n\n\x02of\x18\x03 \x01(\r\x12\x13\n\x0b\x65ta_seconds\x18\x04 \x01(\x01\x12\x10\n\x08\x66raction\x18\x05 \x01(\x01\"\xa1\x02\n\x08JobEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x05state\x18\x03 \x01(\x0e\x32\x15.mattebox.v1.JobStateH\x00\x12,\n\x08progress\x18\x04 \x01(\x0b\x32\x18.mattebox.v1.JobProgressH\x00\x12%\n\x07preview\x18\x05 \x01(\x0b\x32\x12.mattebox.v1.ImageH\x00\x12\r\n\x03log\x18\x06 \x01(\tH\x00\x12%\n\x06\x66igure\x18\x08 \x01(\x0b\x32\x13.mattebox.v1.FigureH\x00\x12\x1d\n\x03job\x18\x07 \x01(\x0b\x32\x10.mattebox.v1.JobB\x07\n\x05\x65vent\"?\n\x06\x46igure\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04step\x18\x02 \x01(\r\x12\n\n\x02of\x18\x03 \x01(\r\x12\r\n\x05value\x18\x04 \x01(\x01\"?\n\rSubmitRequest\x12\x1f\n\x04\x65\x64it\x18\x01 \x01(\x0b\x32\x11.mattebox.v1.Edit\x12\r\n\x05title\x18\x02 \x01(\t\"C\n\x0bPlanRequest\x12\x1f\n\x04\x65\x64it\x18\x01 \x01(\x0b\x32\x11.mattebox.v1.Edit\x12\x13\n\x0b\x63\x61rd_memory\x18\x02 \x01(\x04\"\xa0\x02\n\nMemoryPlan\x12\x10\n\x08\x62\x61\x63kbone\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\r\n\x05\x64type\x18\x03 \x01(\t\x12\x0e\n\x06memory\x18\x04 \x01(\x04\x12\r\n\x05width\x18\x05 \x01(\r\x12\x0e\n\x06height\x18\x06 \x01(\r\x12\x0e\n\x06\x66rames\x18\x07 \x01(\r\x12\x0e\n\x06\x62locks\x18\x08 \x01(\r\x12\'\n\x08training\x18\t \x01(\x0b\x32\x15.mattebox.v1.WorkPlan\x12)\n\ngeneration\x18\n \x01(\x0b\x32\x15.mattebox.v1.WorkPlan\x12\x13\n\x0b\x61utoencoder\x18\x0b \x01(\x04\x12\x19\n\x11\x61utoencoder_tiles\x18\x0c \x01(\x08\x12\x0e\n\x06prompt\x18\r \x01(\x04\"\x93\x01\n\x08WorkPlan\x12\x0e\n\x06\x66rames\x18\x01 \x01(\r\x12\x15\n\rcheckpointing\x18\x02 \x01(\x08\x12\x16\n\x0e\x62locks_to_swap\x18\x03 \x01(\r\x12\x0f\n\x07weights\x18\x04 \x01(\x04\x12\x13\n\x0b\x61\x63tivations\x18\x05 \x01(\x04\x12\x0f\n\x07\x61\x64\x61pter\x18\x06 \x01(\x04\x12\x11\n\toptimiser\x18\x07 \x01(\x04\"\x1c\n\rGetJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"G\n\x0fListJobsRequest\x12%\n\x06states\x18\x01 \x03(\x0e\x32\x15.mattebox.v1.JobState\x12\r\n\x05limit\x18\x02 \x01(\r\"2\n\x10ListJobsResponse\x12\x1e\n\x04jobs\x18\x01 \x03(\x0b\x32\x10.mattebox.v1.Job\"<\n\x0cWatchRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\x04\x12\x10\n\x08previews\x18\x03 \x01(\x08\"\x1c\n\rCancelRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"\x1c\n\rGetLogRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"\x18\n\x08LogChunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\x95\x02\n\x04Take\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0b\n\x03job\x18\x02 \x01(\t\x12\x0c\n\x04\x63lip\x18\x03 \x01(\t\x12\r\n\x05start\x18\x04 \x01(\x04\x12\x0c\n\x04stop\x18\x05 \x01(\x04\x12\r\n\x05width\x18\x06 \x01(\r\x12\x0e\n\x06height\x18\x07 \x01(\r\x12)\n\nframe_rate\x18\x08 \x01(\x0b\x32\x15.mattebox.v1.Rational\x12(\n\x04made\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04path\x18\n \x01(\t\x12\x13\n\x0breport_json\x18\x0b \x01(\t\x12\x1f\n\x04\x65\x64it\x18\x0c \x01(\x0b\x32\x11.mattebox.v1.Edit\x12\x11\n\tclip_path\x18\r \x01(\t\"\x1e\n\x0eGetTakeRequest\x12\x0c\n\x04take\x18\x01 \x01(\t\" \n\x10ListTakesRequest\x12\x0c\n\x04\x63lip\x18\x01 \x01(\t\"5\n\x11ListTakesResponse\x12 \n\x05takes\x18\x01 \x03(\x0b\x32\x11.mattebox.v1.Take\"!\n\x11\x44\x65leteTakeRequest\x12\x0c\n\x04take\x18\x01 \x01(\t\"\x14\n\x12\x44\x65leteTakeResponse\"\x1e\n\x0eInspectRequest\x12\x0c\n\x04take\x18\x01 \x01(\t\"\xa1\x02\n\rInspectionMap\x12-\n\x04kind\x18\x01 \x01(\x0e\x32\x1f.mattebox.v1.InspectionMap.Kind\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08position\x18\x03 \x01(\r\x12\x0e\n\x06region\x18\x04 \x01(\t\x12\x0c\n\x04step\x18\x05 \x01(\r\x12\r\n\x05level\x18\x06 \x01(\x01\x12\x0e\n\x06\x66rames\x18\x07 \x01(\r\x12\x0e\n\x06height\x18\x08 \x01(\r\x12\r\n\x05width\x18\t \x01(\r\x12\x0e\n\x06values\x18\n \x01(\x0c\"U\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x12\n\x0eKIND_ATTENTION\x10\x01\x12\x10\n\x0cKIND_CONTROL\x10\x02\x12\x11\n\rKIND_CLUSTERS\x10\x03\"<\n\x0fReadTakeRequest\x12\x0c\n\x04take\x18\x01 \x01(\t\x12\r\n\x05start\x18\x02 \x01(\x04\x12\x0c\n\x04stop\x18\x03 \x01(\x04*\x95\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10JOB_STATE_QUEUED\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x12\n\x0eJOB_STATE_DONE\x10\x03\x12\x14\n\x10JOB_STATE_FAILED\x10\x04\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x05*\xd9\x01\n\x05Stage\x12\x15\n\x11STAGE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTAGE_DECODE\x10\x01\x12\x0f\n\x0bSTAGE_MASKS\x10\x02\x12\x0e\n\nSTAGE_LOAD\x10\x03\x12\x10\n\x0cSTAGE_ENCODE\x10\x04\x12\x10\n\x0cSTAGE_INVERT\x10\x05\x12\x10\n\x0cSTAGE_SAMPLE\x10\x06\x12\x18\n\x14STAGE_DECODE_LATENTS\x10\x07\x12\x13\n\x0fSTAGE_COMPOSITE\x10\x08\x12\x11\n\rSTAGE_MEASURE\x10\t\x12\x0e\n\nSTAGE_TUNE\x10\n2\x88\x06\n\x04Jobs\x12\x36\n\x06Submit\x12\x1a.mattebox.v1.SubmitRequest\x1a\x10.mattebox.v1.Job\x12\x39\n\x04Plan\x12\x18.mattebox.v1.PlanRequest\x1a\x17.mattebox.v1.MemoryPlan\x12\x33\n\x03Get\x12\x1a.mattebox.v1.GetJobRequest\x1a\x10.mattebox.v1.Job\x12\x43\n\x04List\x12\x1c.mattebox.v1.ListJobsRequest\x1a\x1d.mattebox.v1.ListJobsResponse\x12;\n\x05Watch\x12\x19.mattebox.v1.WatchRequest\x1a\x15.mattebox.v1.JobEvent0\x01\x12\x36\n\x06\x43\x61ncel\x12\x1a.mattebox.v1.CancelRequest\x1a\x10.mattebox.v1.Job\x12=\n\x06GetLog\x12\x1a.mattebox.v1.GetLogRequest\x1a\x15.mattebox.v1.LogChunk0\x01\x12\x39\n\x07GetTake\x12\x1b.mattebox.v1.GetTakeRequest\x1a\x11.mattebox.v1.Take\x12J\n\tListTakes\x12\x1d.mattebox.v1.ListTakesRequest\x1a\x1e.mattebox.v1.ListTakesResponse\x12M\n\nDeleteTake\x12\x1e.mattebox.v1.DeleteTakeRequest\x1a\x1f.mattebox.v1.DeleteTakeResponse\x12\x43\n\x08ReadTake\x12\x1c.mattebox.v1.ReadTakeRequest\x1a\x17.mattebox.v1.FrameChunk0\x01\x12\x44\n\x07Inspect\x12\x1b.mattebox.v1.InspectRequest\x1a\x1a.mattebox.v1.InspectionMap0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mattebox.v1.jobs_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_JOBSTATE']._serialized_start=2138
-  _globals['_JOBSTATE']._serialized_end=2287
-  _globals['_STAGE']._serialized_start=2290
-  _globals['_STAGE']._serialized_end=2507
+  _globals['_JOBSTATE']._serialized_start=2648
+  _globals['_JOBSTATE']._serialized_end=2797
+  _globals['_STAGE']._serialized_start=2800
+  _globals['_STAGE']._serialized_end=3017
   _globals['_JOB']._serialized_start=122
   _globals['_JOB']._serialized_end=451
   _globals['_JOBPROGRESS']._serialized_start=453
@@ -48,40 +48,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FIGURE']._serialized_end=923
   _globals['_SUBMITREQUEST']._serialized_start=925
   _globals['_SUBMITREQUEST']._serialized_end=988
-  _globals['_GETJOBREQUEST']._serialized_start=990
-  _globals['_GETJOBREQUEST']._serialized_end=1018
-  _globals['_LISTJOBSREQUEST']._serialized_start=1020
-  _globals['_LISTJOBSREQUEST']._serialized_end=1091
-  _globals['_LISTJOBSRESPONSE']._serialized_start=1093
-  _globals['_LISTJOBSRESPONSE']._serialized_end=1143
-  _globals['_WATCHREQUEST']._serialized_start=1145
-  _globals['_WATCHREQUEST']._serialized_end=1205
-  _globals['_CANCELREQUEST']._serialized_start=1207
-  _globals['_CANCELREQUEST']._serialized_end=1235
-  _globals['_GETLOGREQUEST']._serialized_start=1237
-  _globals['_GETLOGREQUEST']._serialized_end=1265
-  _globals['_LOGCHUNK']._serialized_start=1267
-  _globals['_LOGCHUNK']._serialized_end=1291
-  _globals['_TAKE']._serialized_start=1294
-  _globals['_TAKE']._serialized_end=1571
-  _globals['_GETTAKEREQUEST']._serialized_start=1573
-  _globals['_GETTAKEREQUEST']._serialized_end=1603
-  _globals['_LISTTAKESREQUEST']._serialized_start=1605
-  _globals['_LISTTAKESREQUEST']._serialized_end=1637
-  _globals['_LISTTAKESRESPONSE']._serialized_start=1639
-  _globals['_LISTTAKESRESPONSE']._serialized_end=1692
-  _globals['_DELETETAKEREQUEST']._serialized_start=1694
-  _globals['_DELETETAKEREQUEST']._serialized_end=1727
-  _globals['_DELETETAKERESPONSE']._serialized_start=1729
-  _globals['_DELETETAKERESPONSE']._serialized_end=1749
-  _globals['_INSPECTREQUEST']._serialized_start=1751
-  _globals['_INSPECTREQUEST']._serialized_end=1781
-  _globals['_INSPECTIONMAP']._serialized_start=1784
-  _globals['_INSPECTIONMAP']._serialized_end=2073
-  _globals['_INSPECTIONMAP_KIND']._serialized_start=1988
-  _globals['_INSPECTIONMAP_KIND']._serialized_end=2073
-  _globals['_READTAKEREQUEST']._serialized_start=2075
-  _globals['_READTAKEREQUEST']._serialized_end=2135
-  _globals['_JOBS']._serialized_start=2510
-  _globals['_JOBS']._serialized_end=3227
+  _globals['_PLANREQUEST']._serialized_start=990
+  _globals['_PLANREQUEST']._serialized_end=1057
+  _globals['_MEMORYPLAN']._serialized_start=1060
+  _globals['_MEMORYPLAN']._serialized_end=1348
+  _globals['_WORKPLAN']._serialized_start=1351
+  _globals['_WORKPLAN']._serialized_end=1498
+  _globals['_GETJOBREQUEST']._serialized_start=1500
+  _globals['_GETJOBREQUEST']._serialized_end=1528
+  _globals['_LISTJOBSREQUEST']._serialized_start=1530
+  _globals['_LISTJOBSREQUEST']._serialized_end=1601
+  _globals['_LISTJOBSRESPONSE']._serialized_start=1603
+  _globals['_LISTJOBSRESPONSE']._serialized_end=1653
+  _globals['_WATCHREQUEST']._serialized_start=1655
+  _globals['_WATCHREQUEST']._serialized_end=1715
+  _globals['_CANCELREQUEST']._serialized_start=1717
+  _globals['_CANCELREQUEST']._serialized_end=1745
+  _globals['_GETLOGREQUEST']._serialized_start=1747
+  _globals['_GETLOGREQUEST']._serialized_end=1775
+  _globals['_LOGCHUNK']._serialized_start=1777
+  _globals['_LOGCHUNK']._serialized_end=1801
+  _globals['_TAKE']._serialized_start=1804
+  _globals['_TAKE']._serialized_end=2081
+  _globals['_GETTAKEREQUEST']._serialized_start=2083
+  _globals['_GETTAKEREQUEST']._serialized_end=2113
+  _globals['_LISTTAKESREQUEST']._serialized_start=2115
+  _globals['_LISTTAKESREQUEST']._serialized_end=2147
+  _globals['_LISTTAKESRESPONSE']._serialized_start=2149
+  _globals['_LISTTAKESRESPONSE']._serialized_end=2202
+  _globals['_DELETETAKEREQUEST']._serialized_start=2204
+  _globals['_DELETETAKEREQUEST']._serialized_end=2237
+  _globals['_DELETETAKERESPONSE']._serialized_start=2239
+  _globals['_DELETETAKERESPONSE']._serialized_end=2259
+  _globals['_INSPECTREQUEST']._serialized_start=2261
+  _globals['_INSPECTREQUEST']._serialized_end=2291
+  _globals['_INSPECTIONMAP']._serialized_start=2294
+  _globals['_INSPECTIONMAP']._serialized_end=2583
+  _globals['_INSPECTIONMAP_KIND']._serialized_start=2498
+  _globals['_INSPECTIONMAP_KIND']._serialized_end=2583
+  _globals['_READTAKEREQUEST']._serialized_start=2585
+  _globals['_READTAKEREQUEST']._serialized_end=2645
+  _globals['_JOBS']._serialized_start=3020
+  _globals['_JOBS']._serialized_end=3796
 # @@protoc_insertion_point(module_scope)

@@ -285,6 +285,136 @@ class SubmitRequest(_message.Message):
 Global___SubmitRequest: _TypeAlias = SubmitRequest  # noqa: Y015
 
 @_typing.final
+class PlanRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EDIT_FIELD_NUMBER: _builtins.int
+    CARD_MEMORY_FIELD_NUMBER: _builtins.int
+    card_memory: _builtins.int
+    """bytes of a CUDA card, which need not be there; 0: all of the backend's device"""
+    @_builtins.property
+    def edit(self) -> _edit_pb2.Edit: ...
+    def __init__(
+        self,
+        *,
+        edit: _edit_pb2.Edit | None = ...,
+        card_memory: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["edit", b"edit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["card_memory", b"card_memory", "edit", b"edit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanRequest: _TypeAlias = PlanRequest  # noqa: Y015
+
+@_typing.final
+class MemoryPlan(_message.Message):
+    """Sizes in bytes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BACKBONE_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    DTYPE_FIELD_NUMBER: _builtins.int
+    MEMORY_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    FRAMES_FIELD_NUMBER: _builtins.int
+    BLOCKS_FIELD_NUMBER: _builtins.int
+    TRAINING_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    AUTOENCODER_FIELD_NUMBER: _builtins.int
+    AUTOENCODER_TILES_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
+    backbone: _builtins.str
+    device: _builtins.str
+    """"cpu", "cuda:0" """
+    dtype: _builtins.str
+    """"float32", "bfloat16" """
+    memory: _builtins.int
+    """that there is for it"""
+    width: _builtins.int
+    """of the clip as the model takes it"""
+    height: _builtins.int
+    frames: _builtins.int
+    blocks: _builtins.int
+    """of the network"""
+    autoencoder: _builtins.int
+    """at its peak"""
+    autoencoder_tiles: _builtins.bool
+    """it works on one part of the picture after the other"""
+    prompt: _builtins.int
+    """what encodes the prompt"""
+    @_builtins.property
+    def training(self) -> Global___WorkPlan: ...
+    @_builtins.property
+    def generation(self) -> Global___WorkPlan: ...
+    def __init__(
+        self,
+        *,
+        backbone: _builtins.str = ...,
+        device: _builtins.str = ...,
+        dtype: _builtins.str = ...,
+        memory: _builtins.int = ...,
+        width: _builtins.int = ...,
+        height: _builtins.int = ...,
+        frames: _builtins.int = ...,
+        blocks: _builtins.int = ...,
+        training: Global___WorkPlan | None = ...,
+        generation: Global___WorkPlan | None = ...,
+        autoencoder: _builtins.int = ...,
+        autoencoder_tiles: _builtins.bool = ...,
+        prompt: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "training", b"training"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["autoencoder", b"autoencoder", "autoencoder_tiles", b"autoencoder_tiles", "backbone", b"backbone", "blocks", b"blocks", "device", b"device", "dtype", b"dtype", "frames", b"frames", "generation", b"generation", "height", b"height", "memory", b"memory", "prompt", b"prompt", "training", b"training", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MemoryPlan: _TypeAlias = MemoryPlan  # noqa: Y015
+
+@_typing.final
+class WorkPlan(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FRAMES_FIELD_NUMBER: _builtins.int
+    CHECKPOINTING_FIELD_NUMBER: _builtins.int
+    BLOCKS_TO_SWAP_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FIELD_NUMBER: _builtins.int
+    ACTIVATIONS_FIELD_NUMBER: _builtins.int
+    ADAPTER_FIELD_NUMBER: _builtins.int
+    OPTIMISER_FIELD_NUMBER: _builtins.int
+    frames: _builtins.int
+    """together; fewer than the clip's: in windows"""
+    checkpointing: _builtins.bool
+    blocks_to_swap: _builtins.int
+    weights: _builtins.int
+    """on the device at the peak, and so on"""
+    activations: _builtins.int
+    adapter: _builtins.int
+    optimiser: _builtins.int
+    def __init__(
+        self,
+        *,
+        frames: _builtins.int = ...,
+        checkpointing: _builtins.bool = ...,
+        blocks_to_swap: _builtins.int = ...,
+        weights: _builtins.int = ...,
+        activations: _builtins.int = ...,
+        adapter: _builtins.int = ...,
+        optimiser: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activations", b"activations", "adapter", b"adapter", "blocks_to_swap", b"blocks_to_swap", "checkpointing", b"checkpointing", "frames", b"frames", "optimiser", b"optimiser", "weights", b"weights"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WorkPlan: _TypeAlias = WorkPlan  # noqa: Y015
+
+@_typing.final
 class GetJobRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

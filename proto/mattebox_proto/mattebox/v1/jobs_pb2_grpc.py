@@ -41,6 +41,11 @@ class JobsStub:
                 request_serializer=mattebox_dot_v1_dot_jobs__pb2.SubmitRequest.SerializeToString,
                 response_deserializer=mattebox_dot_v1_dot_jobs__pb2.Job.FromString,
                 _registered_method=True)
+        self.Plan = channel.unary_unary(
+                '/mattebox.v1.Jobs/Plan',
+                request_serializer=mattebox_dot_v1_dot_jobs__pb2.PlanRequest.SerializeToString,
+                response_deserializer=mattebox_dot_v1_dot_jobs__pb2.MemoryPlan.FromString,
+                _registered_method=True)
         self.Get = channel.unary_unary(
                 '/mattebox.v1.Jobs/Get',
                 request_serializer=mattebox_dot_v1_dot_jobs__pb2.GetJobRequest.SerializeToString,
@@ -99,6 +104,14 @@ class JobsServicer:
 
     def Submit(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Plan(self, request, context):
+        """What a mask-lora edit would take of memory, and the settings that it would be made with. Nothing is loaded
+        or queued: a model's configuration files are enough.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -173,6 +186,11 @@ def add_JobsServicer_to_server(servicer, server):
                     servicer.Submit,
                     request_deserializer=mattebox_dot_v1_dot_jobs__pb2.SubmitRequest.FromString,
                     response_serializer=mattebox_dot_v1_dot_jobs__pb2.Job.SerializeToString,
+            ),
+            'Plan': grpc.unary_unary_rpc_method_handler(
+                    servicer.Plan,
+                    request_deserializer=mattebox_dot_v1_dot_jobs__pb2.PlanRequest.FromString,
+                    response_serializer=mattebox_dot_v1_dot_jobs__pb2.MemoryPlan.SerializeToString,
             ),
             'Get': grpc.unary_unary_rpc_method_handler(
                     servicer.Get,
@@ -253,6 +271,33 @@ class Jobs:
             '/mattebox.v1.Jobs/Submit',
             mattebox_dot_v1_dot_jobs__pb2.SubmitRequest.SerializeToString,
             mattebox_dot_v1_dot_jobs__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Plan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mattebox.v1.Jobs/Plan',
+            mattebox_dot_v1_dot_jobs__pb2.PlanRequest.SerializeToString,
+            mattebox_dot_v1_dot_jobs__pb2.MemoryPlan.FromString,
             options,
             channel_credentials,
             insecure,

@@ -18,6 +18,10 @@ class JobsStub:
 
     def __init__(self, channel: _grpc.Channel) -> None: ...
     Submit: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.SubmitRequest, _jobs_pb2.Job]
+    Plan: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.PlanRequest, _jobs_pb2.MemoryPlan]
+    """What a mask-lora edit would take of memory, and the settings that it would be made with. Nothing is loaded
+    or queued: a model's configuration files are enough.
+    """
     Get: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.GetJobRequest, _jobs_pb2.Job]
     List: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ListJobsRequest, _jobs_pb2.ListJobsResponse]
     Watch: _grpc.UnaryStreamMultiCallable[_jobs_pb2.WatchRequest, _jobs_pb2.JobEvent]
@@ -41,6 +45,16 @@ class JobsServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_pb2.SubmitRequest,
         context: _grpc.ServicerContext,
     ) -> _jobs_pb2.Job: ...
+
+    @_abc_1.abstractmethod
+    def Plan(
+        self,
+        request: _jobs_pb2.PlanRequest,
+        context: _grpc.ServicerContext,
+    ) -> _jobs_pb2.MemoryPlan:
+        """What a mask-lora edit would take of memory, and the settings that it would be made with. Nothing is loaded
+        or queued: a model's configuration files are enough.
+        """
 
     @_abc_1.abstractmethod
     def Get(

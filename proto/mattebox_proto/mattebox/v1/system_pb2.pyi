@@ -158,7 +158,7 @@ class ClearCacheRequest(_message.Message):
     KINDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """"inversions", "uploads", "checkpoints"; empty: all but takes"""
+        """"inversions", "adapters", "uploads", "checkpoints"; empty: all but takes and adapters"""
 
     def __init__(
         self,
