@@ -43,23 +43,22 @@ class CostRun:
 
 
 def run_costs(run: CostRun, json_file: Path, picture: Path | None) -> None:
-    """Measure, and show tables. json_file gets the figures, part by part; those of parts that are not
-    measured stay as they are there. picture: PNG for plots; that of training lies beside it as
+    """Measure, and show tables. json_file gets the figures as soon as they are known; those of parts that
+    are not measured stay as they are. picture: PNG for plots; that of training lies beside it as
     `<name>-training.png`.
 
     Raises `UnusableResults` for a file that is there and holds something else, and `BenchError` for a
     measurement that did not finish.
     """
     figures = _read(json_file)
-    for part, measure in _MEASURES.items():
+    for part, measure in _MEASURES:
         if part in run.parts:
-            tables = measure(run, figures, picture)
+            table = measure(run, figures, picture)
             write_atomically(json_file, (json.dumps(figures, indent=1) + "\n").encode())
-            for table in tables:
-                Console().print(table)
+            Console().print(table)
 
 
-def _renders(run: CostRun, figures: dict[str, Any], picture: Path | None) -> list[Table]:
+def _renders(run: CostRun, figures: dict[str, Any], picture: Path | None) -> Table:
     trials = [
         *costs.trials_over_frames(run.backbone, run.device, run.frames or costs.FRAMES),
         *costs.trials_over_area(run.backbone, run.device, run.area or costs.AREAS),
@@ -68,10 +67,10 @@ def _renders(run: CostRun, figures: dict[str, Any], picture: Path | None) -> lis
     figures["renders"] = costs.to_json(found)
     if picture is not None:
         plot_cost(found, picture)
-    return [_table_of_renders(found, f"A render on {run.backbone}")]
+    return _table_of_renders(found, f"A render on {run.backbone}")
 
 
-def _updates(run: CostRun, figures: dict[str, Any], picture: Path | None) -> list[Table]:
+def _updates(run: CostRun, figures: dict[str, Any], picture: Path | None) -> Table:
     chosen = update_cost.updates(run.backbone, run.device)
     with progress_bar() as bar:
         line = bar.add_task("cost", total=len(chosen))
@@ -89,10 +88,10 @@ def _updates(run: CostRun, figures: dict[str, Any], picture: Path | None) -> lis
             f"{cost.seconds:.1f}",
             f"{cost.memory_mb:.0f}",
         )
-    return [table]
+    return table
 
 
-def _training(run: CostRun, figures: dict[str, Any], picture: Path | None) -> list[Table]:
+def _training_steps(run: CostRun, figures: dict[str, Any], picture: Path | None) -> Table:
     chosen = training_cost.steps(run.video_backbone, run.device)
     with progress_bar() as bar:
         line = bar.add_task("cost", total=len(chosen))
@@ -100,9 +99,7 @@ def _training(run: CostRun, figures: dict[str, Any], picture: Path | None) -> li
             chosen,
             lambda one: bar.update(line, advance=1, description=f"training on {one.frames} frames"),
         )
-    renders = _measured_renders(costs.trials_of_training(run.video_backbone, run.device))
     figures["training"] = training_cost.to_json(found)
-    figures["training_renders"] = costs.to_json(renders)
     if picture is not None:
         plot_training(found, picture.with_name(f"{picture.stem}-training.png"))
     columns = ("frames", "window", "checkpointing", "swapped", "activations, MiB", "weights, MiB")
@@ -118,10 +115,21 @@ def _training(run: CostRun, figures: dict[str, Any], picture: Path | None) -> li
             f"{cost.memory_mb:+.0f}",
             f"{cost.seconds:.2f}",
         )
-    return [table, _table_of_renders(renders, f"An edit on {run.video_backbone}")]
+    return table
 
 
-_MEASURES = {Part.RENDERS: _renders, Part.UPDATES: _updates, Part.TRAINING: _training}
+def _training_renders(run: CostRun, figures: dict[str, Any], picture: Path | None) -> Table:
+    found = _measured_renders(costs.trials_of_training(run.video_backbone, run.device))
+    figures["training_renders"] = costs.to_json(found)
+    return _table_of_renders(found, f"An edit on {run.video_backbone}")
+
+
+_MEASURES = (
+    (Part.RENDERS, _renders),
+    (Part.UPDATES, _updates),
+    (Part.TRAINING, _training_steps),
+    (Part.TRAINING, _training_renders),
+)
 
 
 def _measured_renders(trials: Sequence[costs.Trial]) -> list[tuple[costs.Trial, costs.Cost]]:
