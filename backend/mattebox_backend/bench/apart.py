@@ -8,12 +8,17 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from mattebox_backend.bench.errors import BenchError
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+PRECISE: Final = {"MALLOC_MMAP_THRESHOLD_": "65536"}
+"""For glibc: freed tensors go back to the system at once, so that a peak is what was in use and not what lay
+idle in a heap.
+"""
 
 
 def measured_apart(

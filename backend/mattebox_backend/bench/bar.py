@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mattebox_backend.bench.results import Results
-from mattebox_backend.bench.running import BenchRun, ParamValue, run_tasks
+from mattebox_backend.bench.running import BenchRun, run_tasks
 from mattebox_backend.bench.tasks import Task
+from mattebox_backend.bench.variants import Variant
 
 
 def progress_bar() -> Progress:
@@ -23,7 +24,7 @@ def run_with_bar(
     title: str,
     run: BenchRun,
     tasks: Sequence[Task],
-    variants: Mapping[str, Mapping[str, ParamValue]],
+    variants: Mapping[str, Variant],
     results: Results,
     workers: int,
 ) -> dict[str, Any]:

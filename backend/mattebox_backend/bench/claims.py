@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from mattebox_backend.bench.suites import Claim, Place
+from mattebox_backend.bench.experiments import Claim, Ordering, Place
 from mattebox_backend.metrics.bootstrap import Interval, bootstrap_interval
 
 
@@ -15,7 +15,8 @@ from mattebox_backend.metrics.bootstrap import Interval, bootstrap_interval
 class Finding:
     """How an ordering fared. gains: per neighbouring pair the mean gain over the tasks that both have a
     figure for, in the wanted direction, and its 95 % interval; None where there is none. came_out: every
-    gain is above 0 (or not below it, where equal is enough). clear: every interval lies wholly on that side.
+    gain is above 0 (or not below it, where equal is enough, or not far below, where that is). clear: every
+    interval lies wholly on that side.
     """
 
     ordering: Claim
@@ -35,12 +36,16 @@ class Finding:
         if not self.came_out:
             if None in self.gains:
                 return "not measured"
-            contrary = any(gain is not None and gain.high < 0 for gain in self.gains)
+            contrary = any(gain is not None and gain.high < -self._slack for gain in self.gains)
             return "**did not come out**" if contrary else "**did not come out**, within the noise"
         return "came out" if self.clear else "came out, within the noise"
 
+    @property
+    def _slack(self) -> float:
+        return self.ordering.within if isinstance(self.ordering, Ordering) else 0.0
+
     def _right(self, gain: float) -> bool:
-        return gain >= 0 if self.ordering.at_least else gain > 0
+        return gain >= -self._slack if self.ordering.at_least else gain > -self._slack
 
 
 def judge_ordering(ordering: Claim, variants: Mapping[str, Any]) -> Finding:

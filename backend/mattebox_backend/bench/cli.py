@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -14,17 +15,22 @@ from mattebox_proto.paths import folders
 from rich.console import Console
 from rich.table import Table
 
-from mattebox_backend.bench.bar import progress_bar, run_with_bar
-from mattebox_backend.bench.cost_plot import plot_cost
+from mattebox_backend.bench.bar import run_with_bar
+from mattebox_backend.bench.cost_run import CostRun, Part, run_costs
 from mattebox_backend.bench.errors import BenchError
 from mattebox_backend.bench.results import Results
-from mattebox_backend.bench.running import ABLATIONS, DEFAULT_SCORER, BenchRun, ParamValue
+from mattebox_backend.bench.running import DEFAULT_SCORER, BenchRun
 from mattebox_backend.bench.suite_run import run_suite
 from mattebox_backend.bench.summary import plot, summarise, summary_to_json, table
-from mattebox_backend.bench.tasks import Level, load_tasks
+from mattebox_backend.bench.tasks import PICTURED, Level, load_tasks
+from mattebox_backend.bench.variants import ABLATIONS, Variant
 from mattebox_backend.errors import MatteboxError
+from mattebox_backend.methods import find_method
+from mattebox_backend.methods.parameters import ParameterValue
 from mattebox_backend.pocket.checkpoint import write_atomically
 
+_PICTURED_MODEL, _PICTURED_FRAMES = "pocket-wan-i2v", 17
+"""Where a method works from pictures: the model that ships for it, and how many frames that was made for."""
 _INTERRUPTED = 130
 """The exit code of a command that Ctrl-C stopped, as a shell gives it."""
 
@@ -55,7 +61,20 @@ def edits(
     ablation: Annotated[
         list[str] | None, typer.Option(help='A variant of the method, or "all"; again for more.')
     ] = None,
-    backbone: Annotated[str, typer.Option(help="Model: an id, a folder or a hub id.")] = "pocket-sd",
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            help="Model: an id, a folder or a hub id; by default what ships for the method or experiment."
+        ),
+    ] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option(min=1, help="Clips are cut to so many; tasks given by pictures by default to 17."),
+    ] = None,
+    reference: Annotated[
+        list[int] | None,
+        typer.Option(help="A frame that is a reference beside the first; −1 is the last; again for more."),
+    ] = None,
     scorer: Annotated[
         str, typer.Option(help="CLIP that judges the results: an id, a folder or a hub id.")
     ] = DEFAULT_SCORER,
@@ -63,7 +82,8 @@ def edits(
     work: Annotated[Path | None, typer.Option(help="Folder for clips, inversions and results.")] = None,
     picture: Annotated[Path | None, typer.Option("--plot", help="PNG for a plot of the figures.")] = None,
     suite: Annotated[
-        str, typer.Option(help='Instead: all experiments of a suite ("papers"); --tasks caps each.')
+        str,
+        typer.Option(help='Instead: all experiments of a suite ("papers", "mask-lora"); --tasks caps each.'),
     ] = "",
     page: Annotated[
         Path | None, typer.Option(help="Markdown for a suite's tables; plots go beside it.")
@@ -79,11 +99,21 @@ def edits(
     try:
         place = work or folders().cache / "bench"
         if suite:
-            run_suite(suite, experiment or [], json_file, page, tasks, device, place, scorer, workers)
+            given = {"backbone": backbone, "frames": frames}
+            changes = {name: value for name, value in given.items() if value is not None}
+            run_suite(
+                suite, experiment or [], json_file, page, tasks, device, place, scorer, workers, changes
+            )
             return
-        chosen = load_tasks(level)[:tasks]
-        variants = _variants(method, ablation or [])
-        run = BenchRun(method, backbone, _params(param or []), device, place, scorer)
+        pictured = find_method(method).description.takes_references
+        if reference and not pictured:
+            raise BenchError(f"The method {method} takes no references; leave --reference out.")
+        chosen = load_tasks(*([level] if level else PICTURED if pictured else []))[:tasks]
+        variants = _variants(method, ablation or [], reference or [])
+        backbone = backbone or (_PICTURED_MODEL if pictured else "pocket-sd")
+        if frames is None and chosen[0].level in PICTURED:
+            frames = _PICTURED_FRAMES
+        run = BenchRun(method, backbone, _params(param or []), device, place, scorer, frames=frames)
         data = run_with_bar("edits", run, chosen, variants, Results(json_file), workers)
         wanted = {task.name for task in chosen}
         shown = {
@@ -138,6 +168,10 @@ def attention(
 @app.command("cost")
 def cost(
     json_file: Annotated[Path, typer.Option("--json", help="File for the figures.")],
+    part: Annotated[
+        list[Part] | None,
+        typer.Option(help="Only this; again for more. What the file holds of the others stays."),
+    ] = None,
     frames: Annotated[
         list[int] | None,
         typer.Option(min=1, help="Length of a clip; again for more. 8, 16, 32, 64 by default."),
@@ -147,59 +181,23 @@ def cost(
         typer.Option(min=0.001, max=1.0, help="Share of the picture; again for more. 0.05 to 1 by default."),
     ] = None,
     backbone: Annotated[str, typer.Option(help="Model: an id, a folder or a hub id.")] = "pocket-sd",
+    video_backbone: Annotated[str, typer.Option(help="The model that adapters are trained on.")] = (
+        _PICTURED_MODEL
+    ),
     device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")] = "auto",
-    picture: Annotated[Path | None, typer.Option("--plot", help="PNG for a plot of the figures.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option("--plot", help="PNG for plots; that of training goes beside it.")
+    ] = None,
 ) -> None:
-    """Time and peak memory of every method, over growing clips and growing regions; and of one update of
-    re-attention, with checkpointing, without, and in windows.
+    """Time and peak memory: of every method, over growing clips and growing regions (renders); of one update
+    of re-attention, with checkpointing, without, and in windows (updates); and of one step of training an
+    adapter, in the same ways and with blocks resting off the device, and of a whole edit with it (training).
     """
-    from mattebox_backend.bench import cost as costs  # loads torch
-    from mattebox_backend.bench import update_cost
-
     try:
-        updates = update_cost.updates(backbone, device)
-        trials = [
-            *costs.trials_over_frames(backbone, device, frames or costs.FRAMES),
-            *costs.trials_over_area(backbone, device, area or costs.AREAS),
-        ]
-        with progress_bar() as bar:
-            line = bar.add_task("cost", total=len(trials) + len(updates))
-
-            def on_done(trial: costs.Trial, _: costs.Cost) -> None:
-                bar.update(line, advance=1, description=f"{trial.name}, {trial.frames} frames")
-
-            def on_update(update: update_cost.Update) -> None:
-                bar.update(line, advance=1, description=f"an update over {update.frames} frames")
-
-            of_updates = update_cost.measure_updates(updates, on_update)
-            found = costs.measure_all(trials, on_done)
-        figures = {"renders": costs.to_json(found), "updates": update_cost.to_json(of_updates)}
-        write_atomically(json_file, (json.dumps(figures, indent=1) + "\n").encode())
-        if picture is not None:
-            plot_cost(found, picture)
+        run = CostRun(part or list(Part), frames or (), area or (), backbone, video_backbone, device)
+        run_costs(run, json_file, picture)
     except (MatteboxError, MediaError, OSError) as error:
         raise _failed(error) from error
-    made = Table("what", "frames", "area", "seconds", "memory, MiB", title=f"A render on {backbone}")
-    for trial, spent in found:
-        made.add_row(
-            trial.name,
-            str(trial.frames),
-            f"{trial.area:.0%}",
-            f"{spent.total:.1f}",
-            f"{spent.peak_memory_mb:.0f}",
-        )
-    console = Console()
-    console.print(made)
-    made = Table("frames", "window", "checkpointing", "seconds", "memory, MiB", title="An update alone")
-    for update, of_update in of_updates:
-        made.add_row(
-            str(update.frames),
-            str(update.window or "all"),
-            "yes" if update.checkpointing else "no",
-            f"{of_update.seconds:.1f}",
-            f"{of_update.memory_mb:.0f}",
-        )
-    console.print(made)
 
 
 def _failed(error: Exception) -> typer.Exit:
@@ -217,21 +215,21 @@ def _failed(error: Exception) -> typer.Exit:
     return typer.Exit(2 if KINDS[kind].usage else 1)
 
 
-def _variants(method: str, names: list[str]) -> Mapping[str, Mapping[str, ParamValue]]:
+def _variants(method: str, names: list[str], references: list[int]) -> Mapping[str, Variant]:
     known = ABLATIONS.get(method, {})
-    if not names:
-        return {method: {}}
-    if "all" in names:
-        return known or {method: {}}
     for name in names:
-        if name not in known:
+        if name not in (*known, "all"):
             choices = ", ".join(known) or "none"
             raise BenchError(f"The method {method} has no variant {name!r}; its variants are: {choices}.")
-    return {name: known[name] for name in names}
+    wanted = known if "all" in names else {name: known[name] for name in names}
+    return {
+        name: replace(variant, references=(*variant.references, *references))
+        for name, variant in (wanted or {method: Variant()}).items()
+    }
 
 
-def _params(items: list[str]) -> dict[str, ParamValue]:
-    params: dict[str, ParamValue] = {}
+def _params(items: list[str]) -> dict[str, ParameterValue]:
+    params: dict[str, ParameterValue] = {}
     for item in items:
         name, equals, text = item.partition("=")
         if not equals or not name:
@@ -240,7 +238,7 @@ def _params(items: list[str]) -> dict[str, ParamValue]:
     return params
 
 
-def _value(text: str) -> ParamValue:
+def _value(text: str) -> ParameterValue:
     """What a value on the command line means: true, false, a whole number, a number, else text."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from mattebox_backend.bench.apart import answer, measured_apart
 from mattebox_backend.bench.running import Silent
 from mattebox_backend.device import choose_device
-from mattebox_backend.edit import Edit, Region
+from mattebox_backend.edit import Edit, Reference, Region
+from mattebox_backend.methods import find_method
 from mattebox_backend.methods.parameters import ParameterValue
 from mattebox_backend.models.registry import ModelRegistry
 from mattebox_backend.render import RenderPaths, render
@@ -93,6 +94,19 @@ def trials_over_area(backbone: str, device: str, areas: Sequence[float] = AREAS)
     ]
 
 
+def trials_of_training(backbone: str, device: str) -> list[Trial]:
+    """Mask-aware LoRA with both stages of its training, 100 steps each, on seventeen frames: on all of them
+    together, and in windows of nine.
+    """
+    return [
+        Trial(name, "mask-lora", params, frames=17, area=0.1, backbone=backbone, device=device)
+        for name, params in (
+            ("mask-lora, 100 + 100 steps", {"training_window": 0}),
+            ("mask-lora, 100 + 100 steps in windows of 9", {"training_window": 9}),
+        )
+    ]
+
+
 def measure_all(trials: Sequence[Trial], on_done: Callable[[Trial, Cost], None]) -> list[tuple[Trial, Cost]]:
     """Measure trials one after the other, each in a process of its own, so that its peak memory is its own.
 
@@ -141,9 +155,10 @@ def square_of(area: float, frames: int, height: int, width: int) -> NDArray[np.u
 
 def _edit(trial: Trial, folder: Path) -> Edit:
     scene = sample_scene(_SEED, frames=trial.frames)
-    clip = folder / "clip.mkv"
-    write_clip(clip, iter(render_scene(scene).frames), fps=Fraction(12))
+    clip, frames = folder / "clip.mkv", render_scene(scene).frames
+    write_clip(clip, iter(frames), fps=Fraction(12))
     masks = square_of(trial.area, trial.frames, scene.height, scene.width)
+    pictured = find_method(trial.method).description.takes_references
     prompt = "a red circle"
     return Edit(
         clip=clip,
@@ -156,8 +171,17 @@ def _edit(trial: Trial, folder: Path) -> Edit:
         backbone=trial.backbone,
         seed=0,
         regions=(Region("region", prompt, masks),),
-        references=(),
+        references=_references(frames, masks) if pictured else (),
         params=dict(trial.params),
+    )
+
+
+def _references(frames: NDArray[np.uint8], masks: NDArray[np.uint8]) -> tuple[Reference, ...]:
+    """Pictures of the first frame and of the last, with the region in one colour."""
+    colour = np.array((220, 40, 40), np.uint8)
+    return tuple(
+        Reference(at, np.where(masks[at][..., None] > 0, colour, frames[at]), "region")
+        for at in sorted({0, len(frames) - 1})
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import cv2
@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from mattebox_backend.bench.tasks import Task
 from mattebox_backend.metrics.alignment import (
     edit_quality,
+    first_frame_alignment,
     frame_consistency,
+    input_similarity,
     region_alignment,
     text_alignment,
 )
@@ -31,6 +33,7 @@ from mattebox_backend.metrics.recognition import (
 from mattebox_backend.metrics.smoothness import motion_smoothness
 from mattebox_backend.metrics.temporal import temporal_gradient_ratio, warp_error
 from mattebox_backend.world.edits import Remove
+from mattebox_backend.world.scene import SceneObject
 from mattebox_backend.world.vocabulary import BACKGROUND_RGB, BackgroundColour, Pattern
 
 if TYPE_CHECKING:
@@ -45,7 +48,8 @@ class Verdict:
     """Figures of one result; None where a figure does not apply.
 
     accuracy: share of edited object-frames with the right colour and shape (for a background: right colour
-    and pattern). colour, shape: each for itself. placement: VISOR-style. psnr, ssim: to the true edit inside
+    and pattern); while an object turns from one colour to another, it is not judged. colour, shape: each for
+    itself. placement: VISOR-style. psnr, ssim: to the true edit inside
     the regions. whole_psnr: to the true edit, everywhere. background_psnr: to the source, outside the
     regions. A PSNR is None where all is equal. background_exact: share of the pixels outside the regions that
     equal the source. gradient_region, gradient_background: G_temp over that of the truth (eq. 6.1). boundary:
@@ -56,7 +60,10 @@ class Verdict:
     clip_f: of consecutive frames. q_edit: clip_t over Warp-Err with true flow, here over the whole frame as
     in the paper. perceptual: distance of the vision tower's states to those of the true edit, inside the
     regions; background_perceptual: to the source's, outside. smoothness: how well every second frame is
-    interpolated from its neighbours.
+    interpolated from its neighbours. clip_first: of the frames and the true edit's first one.
+    input_similarity: of the frames and the source's, each with its own.
+
+    end_accuracy, end_psnr: `accuracy` and `psnr` of the last quarter of the clip.
     """
 
     accuracy: float | None
@@ -81,6 +88,10 @@ class Verdict:
     perceptual: float | None
     background_perceptual: float | None
     smoothness: float | None
+    clip_first: float | None
+    input_similarity: float
+    end_accuracy: float | None
+    end_psnr: float | None
 
     @classmethod
     def names(cls) -> list[str]:
@@ -97,14 +108,12 @@ def judge(task: Task, frames: NDArray[np.uint8], scorer: Scorer) -> Verdict:
     truth, source, outside = task.truth, task.source, regions == 0
     targets, masks, indices = _targets(task)
     known = task.edited_scene.background.colour
-    accuracy = (
-        edit_accuracy(frames, masks, targets, known)
-        if targets
-        else _background_accuracy(task, frames, regions)
-    )
+    whole, end = slice(None), slice(len(frames) - max(1, len(frames) // 4), None)
+    accuracy = _accuracy(task, frames, regions, whole)
     centres = [_centres(task, index) for index in indices]
     seen = [n for n, index in enumerate(indices) if index is not None]
     embedded = scorer.embed_pictures(list(frames))
+    given = scorer.embed_pictures([truth.frames[0], *source.frames])
     clip_t = text_alignment(embedded, scorer.embed_texts([task.prompt])[0])
     return Verdict(
         accuracy=accuracy.both,
@@ -129,6 +138,10 @@ def judge(task: Task, frames: NDArray[np.uint8], scorer: Scorer) -> Verdict:
         perceptual=feature_distance(scorer, frames, truth.frames, regions),
         background_perceptual=feature_distance(scorer, frames, source.frames, outside),
         smoothness=motion_smoothness(frames),
+        clip_first=first_frame_alignment(embedded, given[0]),
+        input_similarity=input_similarity(embedded, given[1:]),
+        end_accuracy=_accuracy(task, frames, regions, end).both,
+        end_psnr=_finite(masked_psnr(frames[end], truth.frames[end], regions[end])),
     )
 
 
@@ -157,6 +170,36 @@ def _targets(task: Task) -> tuple[list[Target], list[NDArray[np.uint8]], list[in
             masks.append(task.truth.masks[after])
             indices.append(after)
     return targets, masks, indices
+
+
+def _accuracy(task: Task, frames: NDArray[np.uint8], regions: NDArray[np.uint8], span: slice) -> Accuracy:
+    """Of the frames in a span of the clip."""
+    targets, masks, indices = _targets(task)
+    if not targets:
+        return _background_accuracy(task, frames[span], regions[span])
+    stages = [
+        stage
+        for target, mask, index in zip(targets, masks, indices, strict=True)
+        for stage in _stages(target, mask, None if index is None else task.edited_scene.objects[index])
+    ]
+    return edit_accuracy(
+        frames[span],
+        [mask[span] for _, mask in stages],
+        [target for target, _ in stages],
+        task.edited_scene.background.colour,
+    )
+
+
+def _stages(
+    target: Target, mask: NDArray[np.uint8], item: SceneObject | None
+) -> list[tuple[Target, NDArray[np.uint8]]]:
+    """What an object should be before it turns to another colour, and after, each with the mask of those
+    frames alone.
+    """
+    if item is None or item.bloom is None:
+        return [(target, mask)]
+    done = np.array([item.bloom.progress(time) for time in range(len(mask))])[:, None, None]
+    return [(target, mask * (done == 0)), (replace(target, colour=item.bloom.colour), mask * (done == 1))]
 
 
 def _centres(task: Task, index: int | None) -> NDArray[np.float64]:

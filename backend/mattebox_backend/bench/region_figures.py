@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mattebox_backend.edit import Edit
 from mattebox_backend.metrics.sensitivity import mask_sensitivity, perturbed_masks
-from mattebox_backend.metrics.spectra import region_spectra, spread
+from mattebox_backend.metrics.spectra import RegionSpectra, region_spectra, spread
 
 if TYPE_CHECKING:
     from mattebox_backend.backbones.protocol import Backbone
@@ -48,24 +48,29 @@ def region_figures(
     frames: NDArray[np.uint8],
     edit: Edit,
     other: tuple[NDArray[np.uint8], Edit] | None,
-    backbone: Backbone,
+    backbone: Backbone | None,
 ) -> RegionFigures:
     """Figures of frames (F, H, W, 3) uint8 that came of `edit`. other: what came of the same edit under other
-    masks, and that edit.
+    masks, and that edit. backbone: None for one whose latents stand for several frames, and have no spread
+    of a region.
     """
     mask = _union(edit)
     found = mask_sensitivity(frames, other[0], mask, _union(other[1])) if other is not None else None
-    size = backbone.working_size(frames.shape[2], frames.shape[1])
-    latents = backbone.encode(_fit(frames, size.width, size.height)).cpu().numpy()
-    coverage = _fit(mask, size.latent_width, size.latent_height) / np.float32(255)
-    spectra = region_spectra(latents, coverage)
+    spectra = _spectra(frames, mask, backbone) if backbone is not None else None
     return RegionFigures(
         sensitivity=found.overall if found else None,
         sensitivity_near=found.near if found else None,
         sensitivity_away=found.away if found else None,
-        spread_region=spread(spectra.region) if spectra.region is not None else None,
-        spread_background=spread(spectra.background) if spectra.background is not None else None,
+        spread_region=spread(spectra.region) if spectra and spectra.region is not None else None,
+        spread_background=spread(spectra.background) if spectra and spectra.background is not None else None,
     )
+
+
+def _spectra(frames: NDArray[np.uint8], mask: NDArray[np.uint8], backbone: Backbone) -> RegionSpectra:
+    size = backbone.working_size(frames.shape[2], frames.shape[1])
+    latents = backbone.encode(_fit(frames, size.width, size.height)).cpu().numpy()
+    coverage = _fit(mask, size.latent_width, size.latent_height) / np.float32(255)
+    return region_spectra(latents, coverage)
 
 
 def _union(edit: Edit) -> NDArray[np.uint8]:

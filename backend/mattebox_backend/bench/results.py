@@ -41,6 +41,19 @@ class Results:
             )
         return data
 
+    def of_variant(self, data: dict[str, Any], name: str, variant: Mapping[str, Any]) -> dict[str, Any]:
+        """The figures by task, in `data`, of a variant as JSON values; a new one gets a place there.
+
+        Raises `UnusableResults` where the figures under its name are those of another.
+        """
+        held: dict[str, Any] = data["variants"].setdefault(name, {**variant, "tasks": {}})
+        if {key: value for key, value in held.items() if key != "tasks"} != variant:
+            raise UnusableResults(
+                f"The results {self.file} hold {name!r} under other parameters; name another file."
+            )
+        tasks: dict[str, Any] = held["tasks"]
+        return tasks
+
     def keep(self, data: Mapping[str, Any]) -> None:
         """Put the run's figures into the file; those of other experiments stay."""
         if self.experiment:

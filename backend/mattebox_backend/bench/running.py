@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -21,13 +20,15 @@ from mattebox_backend.bench.errors import BenchError
 from mattebox_backend.bench.judging import judge
 from mattebox_backend.bench.region_figures import region_figures, with_dilated_masks
 from mattebox_backend.bench.results import Results
-from mattebox_backend.bench.tasks import Task, cut, load_tasks, tasks_to_json
+from mattebox_backend.bench.task_edit import build_edit, write_source
+from mattebox_backend.bench.tasks import Task, cut, list_hash
+from mattebox_backend.bench.told_figures import told_figures
+from mattebox_backend.bench.variants import Params, Variant
 from mattebox_backend.bench.workers import spread
 from mattebox_backend.device import Device, choose_device
-from mattebox_backend.edit import Edit, Region
+from mattebox_backend.edit import Edit
 from mattebox_backend.errors import UnknownModel
 from mattebox_backend.methods import find_method
-from mattebox_backend.methods.sampling_parameters import NEVER
 from mattebox_backend.models.registry import ModelRegistry
 from mattebox_backend.render import RenderPaths, Report, Stage, render
 
@@ -35,27 +36,10 @@ if TYPE_CHECKING:
     from mattebox_backend.controls.composite import Frame
     from mattebox_backend.metrics.scorer import Scorer
 
-ParamValue: TypeAlias = bool | int | float | str
-
-_Errand: TypeAlias = tuple[Task, dict[str, dict[str, ParamValue]]]
-"""A task, and the parameters of every variant that it is to be run under."""
+_Errand: TypeAlias = tuple[Task, dict[str, Variant]]
+"""A task, and the variants that it is to be run under."""
 _Measured: TypeAlias = tuple[str, str, dict[str, Any]]
 """Variant, name of the task, figures."""
-
-ABLATIONS: Final[dict[str, dict[str, dict[str, ParamValue]]]] = {
-    "st-modulator": {
-        "blend": {"cross": False, "self_modulation": False, "source_window": NEVER},
-        "blend+source": {"cross": False, "self_modulation": False},
-        "cross": {"cross": True, "self_modulation": False},
-        "cross+self": {"cross": True, "self_modulation": True},
-    },
-    "roi-aware": {
-        "global edit, then blend": {"integrated": False},
-        "region-aware": {"integrated": True},
-    },
-}
-"""For each method, its variants and the parameters that make them; the full method is named last."""
-
 
 DEFAULT_SCORER: Final = "pocket-score"
 """The scorer that comes with Mattebox."""
@@ -63,15 +47,16 @@ DEFAULT_SCORER: Final = "pocket-score"
 
 @dataclass(frozen=True, slots=True)
 class BenchRun:
-    """What is run: the method, its parameters, the backbone and the device. work: a folder for clips and
-    inversions, which runs may share, and for results, under `name`. scorer: the CLIP that judges the results,
-    by name, folder or hub id. sensitivity: pixels by which masks are dilated for a second result to hold
-    against the first; 0 makes none. frames: clips are cut to so many; None leaves them as they are.
+    """What is run: the method, its parameters, the backbone and the device. work: a folder for clips,
+    inversions and adapters, which runs may share, and for results, under `name`. scorer: the CLIP that judges
+    the results, by name, folder or hub id. sensitivity: pixels by which masks are dilated for a second result
+    to hold against the first; 0 makes none. frames: clips are cut to so many, where a variant says nothing
+    of its own; None leaves them as they are.
     """
 
     method: str
     backbone: str
-    params: Mapping[str, ParamValue]
+    params: Params
     device: str
     work: Path
     scorer: str = DEFAULT_SCORER
@@ -96,7 +81,7 @@ class Silent:
 def run_tasks(
     run: BenchRun,
     tasks: Sequence[Task],
-    variants: Mapping[str, Mapping[str, ParamValue]],
+    variants: Mapping[str, Variant],
     results: Results,
     on_done: Callable[[str, str, Mapping[str, Any]], None],
     workers: int = 1,
@@ -106,25 +91,23 @@ def run_tasks(
 
     ``on_done`` gets the variant, the task and its figures. workers: with more than one, tasks are spread over
     so many processes, each with a model of its own, and results are kept task by task. Raises
-    :class:`UnusableResults` when ``results`` belongs to another run, and :class:`BenchError` when the default
-    scorer is not installed.
+    :class:`UnusableResults` when ``results`` belongs to another run, or holds another variant of the same
+    name, and :class:`BenchError` when the default scorer is not installed.
     """
     device = choose_device(run.device)
     models = ModelRegistry()
     scorer = _load_scorer(run.scorer, models, device)
-    data = results.resume(_key(run, models, device, scorer))
-    params = {variant: {**run.params, **extra} for variant, extra in variants.items()}
-    done = {
-        variant: data["variants"].setdefault(variant, {"params": params[variant], "tasks": {}})["tasks"]
-        for variant in variants
-    }
+    data = results.resume(_key(run, tasks, models, device, scorer))
+    whole = {name: variant.on(run.params) for name, variant in variants.items()}
+    done = {name: results.of_variant(data, name, variant.to_json()) for name, variant in whole.items()}
+    _check_references(run, tasks, whole)
     found: Generator[list[_Measured], None, None]
     todo: list[_Errand] = []
     for task in tasks:
         for variant in variants:
             if task.name in done[variant]:
                 on_done(variant, task.name, done[variant][task.name])
-        missing = {variant: given for variant, given in params.items() if task.name not in done[variant]}
+        missing = {name: variant for name, variant in whole.items() if task.name not in done[name]}
         if missing:
             todo.append((task, missing))
     if workers > 1:
@@ -133,9 +116,9 @@ def run_tasks(
         found = spread(partial(_run_apart, plain), todo, min(workers, max(1, len(todo))))
     else:
         found = (
-            [(variant, task.name, _run_task(run, task, variant, given, models, device, scorer))]
+            [(name, task.name, _run_task(run, task, name, variant, models, device, scorer))]
             for task, missing in todo
-            for variant, given in missing.items()
+            for name, variant in missing.items()
         )
     with closing(found):
         for measured in found:
@@ -147,14 +130,22 @@ def run_tasks(
     return data
 
 
+def _check_references(run: BenchRun, tasks: Sequence[Task], variants: Mapping[str, Variant]) -> None:
+    """Raise `BenchError` where a variant asks for a frame that a task does not have."""
+    if find_method(run.method).description.takes_references:
+        for variant in variants.values():
+            for task in tasks:
+                variant.shown(cut(task, variant.frames or run.frames).scene.frames)
+
+
 def _run_apart(run: BenchRun, errand: _Errand) -> list[_Measured]:
-    """What a worker does: a task under every variant, which share its inversion."""
+    """What a worker does: a task under every variant, which share its inversion and adapters."""
     task, missing = errand
     models, device = _own_models(), choose_device(run.device)
     scorer = _own_scorer(run.scorer, device)
     return [
-        (variant, task.name, _run_task(run, task, variant, params, models, device, scorer))
-        for variant, params in missing.items()
+        (name, task.name, _run_task(run, task, name, variant, models, device, scorer))
+        for name, variant in missing.items()
     ]
 
 
@@ -182,12 +173,20 @@ def _load_scorer(name: str, models: ModelRegistry, device: Device) -> Scorer:
         ) from error
 
 
-def _key(run: BenchRun, models: ModelRegistry, device: Device, scorer: Scorer) -> dict[str, Any]:
+def _load(run: BenchRun, models: ModelRegistry, device: Device) -> Any:
+    """The backbone of the kind that the method runs on."""
+    load = models.load_video if find_method(run.method).on_video_models else models.load
+    return load(run.backbone, device)
+
+
+def _key(
+    run: BenchRun, tasks: Sequence[Task], models: ModelRegistry, device: Device, scorer: Scorer
+) -> dict[str, Any]:
     """What the figures depend on, beside task and variant: with other weights, other defaults or another list
     of tasks, earlier figures are those of another run.
     """
     method = find_method(run.method)
-    backbone = models.load(run.backbone, device)
+    backbone = _load(run, models, device)
     # Only what a run asks for stands in its key: results that are older than a question stay good.
     asked = {"sensitivity": run.sensitivity, "frames": run.frames}
     return {
@@ -198,58 +197,23 @@ def _key(run: BenchRun, models: ModelRegistry, device: Device, scorer: Scorer) -
         "scorer_weights": scorer.identity,
         "params": asdict(method.parse(run.params, backbone.defaults.get(run.method))),
         "device": device.name,
-        "tasks": hashlib.sha256(tasks_to_json(load_tasks()).encode()).hexdigest(),
+        "tasks": list_hash(tasks),
         **{name: value for name, value in asked.items() if value},
     }
-
-
-def build_edit(task: Task, clip: Path, method: str, backbone: str, params: Mapping[str, ParamValue]) -> Edit:
-    """The edit that ``task`` asks for, of its source clip at ``clip``."""
-    regions = tuple(
-        Region(name=region.name, prompt=region.prompt, masks=task.region_masks(region), order=order)
-        for order, region in enumerate(task.regions)
-    )
-    return Edit(
-        clip=clip,
-        clip_hash=_content_hash(task),
-        start=0,
-        stop=task.scene.frames,
-        prompt=task.prompt,
-        source_prompt=task.source_prompt,
-        method=method,
-        backbone=backbone,
-        seed=task.seed,
-        regions=regions,
-        references=(),
-        params=dict(params),
-    )
-
-
-def write_source(task: Task, folder: Path) -> Path:
-    """The source clip of ``task`` as lossless video in ``folder``, named by its content."""
-    path = folder / f"{task.name}-{_content_hash(task)[:12]}.mkv"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_clip(path, iter(task.source.frames), fps=Fraction(12))
-    return path
-
-
-def _content_hash(task: Task) -> str:
-    return hashlib.sha256(task.source.frames.tobytes()).hexdigest()
 
 
 def _run_task(
     run: BenchRun,
     task: Task,
-    variant: str,
-    params: Mapping[str, ParamValue],
+    name: str,
+    variant: Variant,
     models: ModelRegistry,
     device: Device,
     scorer: Scorer,
 ) -> dict[str, Any]:
-    task = cut(task, run.frames)
+    task = cut(task, variant.frames or run.frames)
     clip = write_source(task, run.work / "clips")
-    edit = build_edit(task, clip, run.method, run.backbone, params)
+    edit = build_edit(task, clip, run.method, run.backbone, variant)
     began = time.perf_counter()
     frames, report = _render(run, edit, models, device)
     seconds = time.perf_counter() - began
@@ -257,18 +221,27 @@ def _run_task(
     if run.sensitivity:
         dilated = with_dilated_masks(edit, run.sensitivity)
         other = (_render(run, dilated, models, device)[0], dilated)
-    shown = run.work / "results" / run.name / variant
-    shown.mkdir(parents=True, exist_ok=True)
-    write_clip(shown / f"{task.name}.mkv", iter(frames), fps=Fraction(12))
+    shown = result_clip(run.work, run.name, name, task.name)
+    shown.parent.mkdir(parents=True, exist_ok=True)
+    write_clip(shown, iter(frames), fps=Fraction(12))
+    method, backbone = find_method(run.method), _load(run, models, device)
+    params = method.parse(edit.params, backbone.defaults.get(run.method))
     return {
         "level": task.level.value,
         **asdict(judge(task, frames, scorer)),
-        **asdict(region_figures(frames, edit, other, models.load(run.backbone, device))),
+        **asdict(region_figures(frames, edit, other, None if method.on_video_models else backbone)),
+        **asdict(told_figures(frames, task.source.frames, edit, params)),
         "seconds": round(seconds, 3),
+        "training_seconds": round(report.seconds.get(Stage.TUNE, 0.0), 3),
         "peak_memory_mb": round(report.peak_memory_mb, 1),
         "background_exact_share": report.background_exact_share,
         "inversion_cached": report.inversion_cached,
     }
+
+
+def result_clip(work: Path, run: str, variant: str, task: str) -> Path:
+    """Where the frames lie that came of a task, in the folder `work` of a run of that name."""
+    return work / "results" / run / variant / f"{task}.mkv"
 
 
 def _render(

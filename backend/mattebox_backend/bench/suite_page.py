@@ -7,17 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from mattebox_backend.bench.claims import Finding, judge_ordering
+from mattebox_backend.bench.contact_sheet import write_sheet
+from mattebox_backend.bench.experiments import Experiment
 from mattebox_backend.bench.plotting import load_pyplot
-from mattebox_backend.bench.suites import Experiment
 from mattebox_backend.metrics.bootstrap import Interval, bootstrap_interval
 from mattebox_backend.pocket.checkpoint import write_atomically
 
 
 def write_page(
-    page: Path, suite: str, experiments: Sequence[Experiment], results: Mapping[str, Any], command: str
+    page: Path,
+    suite: str,
+    experiments: Sequence[Experiment],
+    results: Mapping[str, Any],
+    command: str,
+    work: Path,
 ) -> None:
-    """Markdown with a table and the fate of every ordering per experiment, and a plot beside it
-    (`<page>-<experiment>.png`). Needs matplotlib (the extra `bench`).
+    """Markdown with a table and the fate of every ordering per experiment, and beside it a plot
+    (`<page>-<experiment>.png`) and, where the experiment asks for it and the results still lie in the folder
+    `work`, frames of a task (`.jpg`). Needs matplotlib (the extra `bench`).
     """
     page.parent.mkdir(parents=True, exist_ok=True)
     parts = [
@@ -42,6 +49,9 @@ def write_page(
             f"![{experiment.title}]({picture.name})",
             "",
         ]
+        frames = picture.with_suffix(".jpg")
+        if experiment.sheet and write_sheet(experiment, _shown(experiment, found["variants"]), work, frames):
+            parts += [f"![Frames of one task]({frames.name})", ""]
     write_atomically(page, ("\n".join(parts).rstrip() + "\n").encode())
 
 
@@ -54,21 +64,33 @@ def _setting(experiment: Experiment, found: Mapping[str, Any] | None) -> str:
     if found is None:
         return "Not run."
     tasks = max(len(done["tasks"]) for done in found["variants"].values())
-    level = f"{experiment.level.value} tasks" if experiment.level else "tasks of all levels"
+    levels = " and ".join(level.value for level in experiment.levels)
+    level = f"{levels} tasks" if levels else "tasks of all levels"
     what = "reconstruction of " if experiment.reconstruct else ""
     given = ", ".join(f"`{name} = {value}`" for name, value in experiment.params.items())
     said = [f"`{experiment.method}` on `{found['run']['backbone']}`", f"{what}{tasks} {level}"]
-    said += [f"cut to {experiment.frames} frames"] if experiment.frames else []
+    if experiment.frames and not _over_lengths(experiment):
+        said.append(f"cut to {experiment.frames} frames")
     said += [given] if given else []
     if experiment.sensitivity:
         said.append(f"sensitivity to masks dilated by {experiment.sensitivity} pixels")
     return ", ".join(said) + "."
 
 
+def _shown(experiment: Experiment, variants: Mapping[str, Any]) -> list[str]:
+    """The variants that there are results of."""
+    return [name for name in experiment.variants if name in variants]
+
+
+def _over_lengths(experiment: Experiment) -> bool:
+    """Whether the variants are clips of different lengths."""
+    return all(variant.frames is not None for variant in experiment.variants.values())
+
+
 def _table(experiment: Experiment, variants: Mapping[str, Any]) -> list[str]:
-    shown = [name for name in experiment.variants if name in variants]
+    shown = _shown(experiment, variants)
     lines = ["| | " + " | ".join(shown) + " |", "|---" * (len(shown) + 1) + "|"]
-    for figure in (*experiment.figures, "seconds", "peak_memory_mb"):
+    for figure in (*experiment.figures, "seconds", "training_seconds", "peak_memory_mb"):
         cells = [_cell(_interval(variants[name], figure)) for name in shown]
         if any(cell != "–" for cell in cells):
             lines.append(f"| {figure.replace('_', ' ')} | " + " | ".join(cells) + " |")
@@ -96,19 +118,42 @@ def _cell(interval: Interval | None, *, signed: bool = False) -> str:
 
 def _plot(experiment: Experiment, variants: Mapping[str, Any], picture: Path) -> None:
     pyplot = load_pyplot()
-    shown = [name for name in experiment.variants if name in variants]
+    shown = _shown(experiment, variants)
     figure, axes = pyplot.subplots(
         1, len(experiment.figures), figsize=(2.6 * len(experiment.figures), 3.2), squeeze=False
     )
     for axis, name in zip(axes[0], experiment.figures, strict=True):
-        for place, variant in enumerate(shown):
-            interval = _interval(variants[variant], name)
-            if interval is not None:
-                spread = [[interval.mean - interval.low], [interval.high - interval.mean]]
-                axis.bar(place, interval.mean, yerr=spread, capsize=3)
+        found = {variant: _interval(variants[variant], name) for variant in shown}
+        known = {variant: interval for variant, interval in found.items() if interval is not None}
+        if _over_lengths(experiment):
+            _curve(axis, {experiment.variants[v].frames or 0: i for v, i in known.items()})
+        else:
+            _bars(axis, shown, known)
         axis.set_title(name.replace("_", " "), fontsize=9)
-        axis.set_xticks(range(len(shown)), shown, rotation=60, ha="right", fontsize=7)
         axis.tick_params(axis="y", labelsize=7)
     figure.tight_layout()
     figure.savefig(picture, dpi=110)
     pyplot.close(figure)
+
+
+def _bars(axis: Any, shown: Sequence[str], intervals: Mapping[str, Interval]) -> None:
+    for place, variant in enumerate(shown):
+        if variant in intervals:
+            interval = intervals[variant]
+            axis.bar(place, interval.mean, yerr=_errors([interval]), capsize=3)
+    axis.set_xticks(range(len(shown)), shown, rotation=60, ha="right", fontsize=7)
+
+
+def _curve(axis: Any, intervals: Mapping[int, Interval]) -> None:
+    """Over the number of frames."""
+    lengths = sorted(intervals)
+    found = [intervals[length] for length in lengths]
+    means = [interval.mean for interval in found]
+    axis.errorbar(lengths, means, yerr=_errors(found), marker="o", capsize=3)
+    axis.set_xticks(lengths)
+    axis.set_xlabel("frames", fontsize=8)
+    axis.tick_params(axis="x", labelsize=7)
+
+
+def _errors(intervals: Sequence[Interval]) -> list[list[float]]:
+    return [[i.mean - i.low for i in intervals], [i.high - i.mean for i in intervals]]

@@ -5,19 +5,21 @@ from __future__ import annotations
 import difflib
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import typer
 
 from mattebox_backend.bench.bar import run_with_bar
 from mattebox_backend.bench.errors import BenchError
+from mattebox_backend.bench.experiments import Experiment, tasks_of
 from mattebox_backend.bench.results import Results
 from mattebox_backend.bench.running import BenchRun
 from mattebox_backend.bench.suite_page import findings, write_page
-from mattebox_backend.bench.suites import SUITES, Experiment
-from mattebox_backend.bench.tasks import Task, load_tasks, to_give_back
+from mattebox_backend.bench.suites import SUITES
 
 
 def run_suite(
@@ -30,14 +32,16 @@ def run_suite(
     work: Path,
     scorer: str,
     workers: int = 1,
+    changes: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Run the experiments of a suite, or those named, and say how every ordering fared.
 
     json_file: holds the figures of all; a second run goes on. page: Markdown that is written anew after
     every experiment. limit: tasks of each, at most. scorer: the CLIP that judges, as in `BenchRun`. workers:
-    processes that share the tasks. Raises `BenchError` for a suite or an experiment that is unknown.
+    processes that share the tasks. changes: fields of every experiment that are to be otherwise than it says,
+    such as `frames` and `backbone`. Raises `BenchError` for a suite or an experiment that is unknown.
     """
-    chosen = _choose(suite, names)
+    chosen = [replace(experiment, **changes) for experiment in _choose(suite, names)]
     results: dict[str, Any] = {}
     for experiment in chosen:
         run = BenchRun(
@@ -59,13 +63,7 @@ def run_suite(
         for finding in findings(experiment, results[experiment.name]["variants"]):
             typer.echo(f"{experiment.name}: {finding.ordering.words}: {finding.verdict.replace('*', '')}")
         if page is not None:
-            write_page(page, suite, chosen, results, shlex.join(["mattebox", "bench", *_arguments()]))
-
-
-def tasks_of(experiment: Experiment) -> list[Task]:
-    """The tasks of an experiment, as it puts them."""
-    tasks = load_tasks(experiment.level)[: experiment.tasks]
-    return [to_give_back(task) for task in tasks] if experiment.reconstruct else tasks
+            write_page(page, suite, chosen, results, shlex.join(["mattebox", "bench", *_arguments()]), work)
 
 
 def _choose(suite: str, names: Sequence[str]) -> list[Experiment]:

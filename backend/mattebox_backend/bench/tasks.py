@@ -4,26 +4,30 @@ result holds.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from importlib.resources import files
-from typing import Any
+from typing import Any, Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from mattebox_backend.bench.errors import InvalidTasks
+from mattebox_backend.masks.loose import boxed
 from mattebox_backend.world.captions import background_phrase, caption, object_phrase
 from mattebox_backend.world.edits import (
     ChangeBackground,
+    Rebloom,
     Recolour,
     Remove,
     RemovePart,
     Reshape,
+    Resize,
     Restyle,
     SceneEdit,
     SetPart,
@@ -37,15 +41,31 @@ from mattebox_backend.world.vocabulary import BackgroundColour, Colour, PartKind
 TASKS_VERSION = 1
 MARGIN = 3
 """Pixels by which a region outgrows what it must hold when an edit changes a silhouette."""
+ROOM = 0.1
+"""The share of its length by which the box around an object is grown where an edit is given by pictures."""
 
 
 class Level(StrEnum):
-    """How fine an edit is, from coarse to fine, and edits of what lies behind the objects."""
+    """What an edit changes: how fine it is, from coarse to fine, or what lies behind the objects; and, of
+    edits that are given by pictures, the look of one object, its form, or what it turns to over the clip.
+    """
 
     CLASS = "class"
     INSTANCE = "instance"
     PART = "part"
     BACKGROUND = "background"
+    LOOK = "look"
+    FORM = "form"
+    BLOOM = "bloom"
+
+
+PROMPTED: Final = (Level.CLASS, Level.INSTANCE, Level.PART, Level.BACKGROUND)
+"""Levels of the edits that prompts can tell."""
+PICTURED: Final = (Level.LOOK, Level.FORM, Level.BLOOM)
+"""Levels of the edits that are given by pictures of edited frames. Tasks of the first are 49 frames long, the
+others 17.
+"""
+_LISTS: Final = {"tasks.json": PROMPTED, "pictured_tasks.json": PICTURED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,25 +115,33 @@ class Task:
         """Global caption of the true edit, objects in scene order."""
         return caption(self.edited_scene, order=range(len(self.edited_scene.objects)))
 
-    def region_masks(self, region: TaskRegion) -> NDArray[np.uint8]:
-        """(F, H, W) uint8, 255 where ``region`` is: what its objects cover before or after the edit.
-
-        Where the silhouette changes, the region is grown by :data:`MARGIN` pixels; the background's region is
-        all but the objects.
+    def source_masks(self, region: TaskRegion) -> NDArray[np.uint8]:
+        """(F, H, W) uint8, 255 where the objects of ``region`` are seen in the source; the background's
+        region is all but the objects.
         """
         if not region.objects:
             covered = self.source.masks.max(axis=0, initial=0)
             return np.asarray(255 - covered, np.uint8)
-        before = self.source.masks[list(region.objects)].max(axis=0)
+        return np.asarray(self.source.masks[list(region.objects)].max(axis=0), np.uint8)
+
+    def region_masks(self, region: TaskRegion) -> NDArray[np.uint8]:
+        """(F, H, W) uint8, 255 where ``region`` is: what its objects cover before or after the edit.
+
+        Where the silhouette changes, the region is grown by :data:`MARGIN` pixels. Where the edit is given by
+        pictures, it is the box around the object in the source, grown by :data:`ROOM`.
+        """
+        before = self.source_masks(region)
+        if self.level in PICTURED:
+            return np.stack([boxed(mask, ROOM) for mask in before])
         if not self._reshapes(region):
-            return np.asarray(before, np.uint8)
+            return before
         after = [self.truth.masks[n] for n in self._survivors(region)]
         both = np.max([before, *after], axis=0)
         window = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * MARGIN + 1, 2 * MARGIN + 1))
         return np.stack([cv2.dilate(mask, window) for mask in both])
 
     def _reshapes(self, region: TaskRegion) -> bool:
-        return any(isinstance(e, Reshape | Remove) and e.index in region.objects for e in self.edits)
+        return any(isinstance(e, Reshape | Resize | Remove) and e.index in region.objects for e in self.edits)
 
     def _survivors(self, region: TaskRegion) -> list[int]:
         """Indices in the edited scene of the objects of ``region`` that are still there."""
@@ -138,15 +166,29 @@ def cut(task: Task, frames: int | None) -> Task:
     return replace(task, scene=replace(task.scene, frames=min(frames, task.scene.frames)))
 
 
-def load_tasks(level: Level | None = None) -> list[Task]:
-    """The shipped list, or its tasks of one level. The levels alternate, so that the first N are a fair
-    choice of all.
+def load_tasks(*levels: Level) -> list[Task]:
+    """The shipped tasks of these levels, by default of all that prompts can tell. Several levels alternate,
+    so that the first N are a fair choice of all.
     """
-    tasks = tasks_from_json((files("mattebox_backend.bench") / "tasks.json").read_text(encoding="utf-8"))
-    if level is not None:
-        return [task for task in tasks if task.level is level]
+    wanted = levels or PROMPTED
+    tasks = [
+        task
+        for name, held in _LISTS.items()
+        if set(held) & set(wanted)
+        for task in tasks_from_json((files("mattebox_backend.bench") / name).read_text(encoding="utf-8"))
+        if task.level in wanted
+    ]
+    if len(set(wanted)) == 1:
+        return tasks
     place = {task.name: _place(tasks, task) for task in tasks}
     return sorted(tasks, key=lambda task: place[task.name])
+
+
+def list_hash(tasks: Sequence[Task]) -> str:
+    """SHA-256 (hex) of the shipped lists that hold these tasks."""
+    levels = {task.level for task in tasks}
+    held = [tasks_to_json(load_tasks(*group)) for group in _LISTS.values() if levels & set(group)]
+    return hashlib.sha256("".join(held).encode()).hexdigest()
 
 
 def tasks_to_json(tasks: Sequence[Task]) -> str:
@@ -209,6 +251,10 @@ def _edit_from_json(data: dict[str, Any]) -> SceneEdit:
             return Recolour(int(data["index"]), Colour(data["colour"]))
         case "Reshape":
             return Reshape(int(data["index"]), Shape(data["shape"]))
+        case "Resize":
+            return Resize(int(data["index"]), float(data["scale"]))
+        case "Rebloom":
+            return Rebloom(int(data["index"]), Colour(data["colour"]))
         case "Swap":
             return Swap(int(data["first"]), int(data["second"]))
         case "SetPart":

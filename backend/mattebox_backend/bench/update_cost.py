@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from mattebox_backend.attention import Reach
-from mattebox_backend.bench.apart import answer, measured_apart
+from mattebox_backend.bench.apart import PRECISE, answer, measured_apart
 from mattebox_backend.bench.cost import square_of
 from mattebox_backend.controls.reattention import ReAttention, ReAttentionSchedule
 from mattebox_backend.controls.text_layout import lay_out_text
@@ -34,10 +34,6 @@ WINDOW: Final = 8
 _AREA = 0.25
 _SIDE = 128
 _PROMPT = "a red circle"
-_PRECISE: Final = {"MALLOC_MMAP_THRESHOLD_": "65536"}
-"""For glibc: freed tensors go back to the system at once, so that a peak is what was in use and not what lay
-idle in a heap.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +71,7 @@ def measure_updates(
     """
     found = []
     for update in chosen:
-        cost = measured_apart(__name__, update, f"An update over {update.frames} frames", _PRECISE)
+        cost = measured_apart(__name__, update, f"An update over {update.frames} frames", PRECISE)
         found.append((update, UpdateCost(**cost)))
         on_done(update)
     return found

@@ -87,7 +87,7 @@ def train_adapter(
         before = _copied(parameters)
         for step in range(len(losses), plan.steps):
             sample = lesson.draw(generator)
-            loss = sum(_backward(backbone, sample, plan, generator) for _ in range(plan.draws)) / plan.draws
+            loss = sum(backward(backbone, sample, plan, generator) for _ in range(plan.draws)) / plan.draws
             norm = float(torch.nn.utils.clip_grad_norm_(parameters.values(), 1.0))
             if not math.isfinite(loss) or not math.isfinite(norm):
                 raise _diverged(step, plan, loss, before)
@@ -104,10 +104,12 @@ def train_adapter(
     return losses
 
 
-def _backward(
+def backward(
     backbone: VideoBackbone, sample: Sample, plan: TrainingPlan, generator: torch.Generator
 ) -> float:
-    """Add the gradient of one draw of noise; the loss."""
+    """Add the gradient of the loss of one draw of noise level and noise to the network's parameters that ask
+    for one; the loss.
+    """
     sigma = shifted(float(torch.rand((), generator=generator)), plan.shift)
     clean = sample.target.to(backbone.device.torch)
     noise = torch.randn(clean.shape, generator=generator).to(clean)

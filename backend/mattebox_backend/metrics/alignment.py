@@ -1,5 +1,6 @@
 """How well a result fits its words, by a CLIP's judgement: CLIP-T, CLIP-F and Q-edit (ST-Modulator, section
-4.3; Cong et al., 2023). Cosines lie in [-1, 1]; the papers' tables show a hundred times that.
+4.3; Cong et al., 2023); and how well the pictures that it was made from: CLIP score and input similarity
+(mask-aware LoRA, section 4.2). Cosines lie in [-1, 1]; some of the papers' tables show a hundred times that.
 """
 
 from __future__ import annotations
@@ -58,6 +59,26 @@ def frame_consistency(pictures: Embeddings) -> float | None:
         return None
     unit = _unit(pictures)
     return float(np.mean(np.sum(unit[:-1] * unit[1:], axis=1)))
+
+
+def first_frame_alignment(pictures: Embeddings, first: Embeddings) -> float | None:
+    """The CLIP score of mask-aware LoRA: the mean cosine of the frames that follow, of all (F, C), and the
+    edited first frame (C,); None for a single frame.
+
+    The first of the frames is left out: it is what was given, and would count for more in a shorter clip.
+    """
+    return text_alignment(pictures[1:], first) if len(pictures) > 1 else None
+
+
+def input_similarity(pictures: Embeddings, inputs: Embeddings) -> float:
+    """Input similarity of mask-aware LoRA: the mean cosine of every frame and that of the source, (F, C)
+    each. Raises :class:`MetricInputError` without a frame, and for clips of unequal length.
+    """
+    if len(pictures) != len(inputs) or not len(pictures):
+        raise MetricInputError(
+            f"There are {len(pictures)} frames and {len(inputs)} of the source; compare frame by frame."
+        )
+    return float(np.mean(np.sum(_unit(pictures) * _unit(inputs), axis=1)))
 
 
 def edit_quality(alignment: float, warp: float | None) -> float | None:

@@ -30,6 +30,24 @@ class Reshape:
 
 
 @dataclass(frozen=True, slots=True)
+class Resize:
+    """Make an object larger or smaller: ``scale`` is the factor of its size, above 0. Its path stays, but
+    where it meets a wall.
+    """
+
+    index: int
+    scale: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rebloom:
+    """Let an object that changes over the clip turn to another colour; what it is at first stays."""
+
+    index: int
+    colour: Colour
+
+
+@dataclass(frozen=True, slots=True)
 class Swap:
     """Let two objects trade their looks (shape, colour, part); places, sizes and motions stay."""
 
@@ -74,14 +92,16 @@ class Restyle:
     pattern: Pattern
 
 
-SceneEdit: TypeAlias = Recolour | Reshape | Swap | SetPart | RemovePart | Remove | ChangeBackground | Restyle
+SceneEdit: TypeAlias = (
+    Recolour | Reshape | Resize | Rebloom | Swap | SetPart | RemovePart | Remove | ChangeBackground | Restyle
+)
 
 
 def edit_scene(scene: Scene, edits: Iterable[SceneEdit]) -> Scene:
     """The true scene after ``edits``, applied in order.
 
-    Raises :class:`InvalidScene` for an object that is not there. Indices count in the scene as it was given:
-    removals come last.
+    Raises :class:`InvalidScene` for an object that is not there, a size of nothing, and a bloom of an object
+    that has none. Indices count in the scene as it was given: removals come last.
     """
     removed: set[int] = set()
     for edit in edits:
@@ -110,6 +130,14 @@ def _apply(scene: Scene, edit: SceneEdit) -> Scene:
             return scene.with_object(index, replace(item, colour=colour, bloom=bloom))
         case Reshape(index, shape):
             return scene.with_object(index, replace(_object(scene, index), shape=shape))
+        case Resize(index, scale):
+            item = _object(scene, index)
+            return scene.with_object(index, replace(item, size=item.size * scale))
+        case Rebloom(index, colour):
+            item = _object(scene, index)
+            if item.bloom is None:
+                raise InvalidScene(f"Object {index} stays as it is; only what blooms can bloom otherwise.")
+            return scene.with_object(index, replace(item, bloom=replace(item.bloom, colour=colour)))
         case SetPart(index, kind, colour):
             return scene.with_object(index, replace(_object(scene, index), part=Part(kind, colour)))
         case RemovePart(index):

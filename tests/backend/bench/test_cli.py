@@ -191,7 +191,7 @@ def test_an_unknown_backbone_is_a_mistake_of_the_users(tiny_scorer: Path, tmp_pa
     [
         (["--param", "steps"], "NAME=VALUE"),
         (["--ablation", "magic"], "has no variant 'magic'"),
-        (["--method", "mask-lora", "--tasks", "1"], "mask-lora"),
+        (["--method", "mask-lora", "--tasks", "1"], "this method runs on image-to-video models"),
         (["--param", "colour=red", "--tasks", "1"], "colour"),
     ],
 )

@@ -61,11 +61,12 @@ def test_the_command_writes_figures_and_a_plot(
     result = CliRunner().invoke(
         app,
         f"cost --json {tmp_path}/c.json --plot {tmp_path}/c.png --frames 1 --frames 2 --area 0.5 "
-        f"--backbone {untrained_model} --device cpu".split(),
+        f"--part renders --part updates --backbone {untrained_model} --device cpu".split(),
     )
     assert result.exit_code == 0, result.output
     figures = json.loads((tmp_path / "c.json").read_text())
     renders = figures["renders"]
+    assert set(figures) == {"renders", "updates"}
     assert [(f["name"], f["frames"], f["area"]) for f in renders] == [
         ("st-modulator", 1, 0.25),
         ("st-modulator", 2, 0.25),

@@ -13,12 +13,14 @@ import pytest
 from mattebox_backend.bench import suite_run
 from mattebox_backend.bench.claims import judge_ordering
 from mattebox_backend.bench.errors import BenchError, UnusableResults
+from mattebox_backend.bench.experiments import Experiment, FigureOrdering, Ordering, tasks_of
 from mattebox_backend.bench.judging import Verdict
 from mattebox_backend.bench.region_figures import RegionFigures
 from mattebox_backend.bench.results import RESULTS_VERSION, Results
 from mattebox_backend.bench.suite_page import write_page
-from mattebox_backend.bench.suites import SUITES, Experiment, FigureOrdering, Ordering
-from mattebox_backend.bench.tasks import Level, load_tasks, to_give_back
+from mattebox_backend.bench.suites import SUITES
+from mattebox_backend.bench.tasks import Level, cut, load_tasks, to_give_back
+from mattebox_backend.bench.told_figures import ToldFigures
 from mattebox_backend.methods import find_method
 
 EXPERIMENTS = [experiment for suite in SUITES.values() for experiment in suite]
@@ -31,13 +33,17 @@ def figures(name: str, *values: float | None) -> dict[str, Any]:
 @pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda experiment: experiment.name)
 def test_every_experiment_asks_for_what_there_is(experiment: Experiment) -> None:
     method = find_method(experiment.method)
-    assert len(suite_run.tasks_of(experiment)) == experiment.tasks
-    for params in experiment.variants.values():
-        method.parse({**experiment.params, **params})
+    tasks = tasks_of(experiment)
+    assert len(tasks) == experiment.tasks
+    for variant in experiment.variants.values():
+        method.parse(variant.on(experiment.params).params)
+        clips = [cut(task, variant.frames or experiment.frames) for task in tasks]
+        assert all(0 in variant.shown(clip.scene.frames) for clip in clips)
+        assert variant.frames is None or {clip.scene.frames for clip in clips} == {variant.frames}
     places = [place for ordering in experiment.orderings for place in ordering.places]
     assert {variant for variant, _ in places} <= set(experiment.variants)
     measured = set(experiment.figures) | {figure for _, figure in places}
-    assert measured <= {*Verdict.names(), *RegionFigures.names()}
+    assert measured <= {*Verdict.names(), *RegionFigures.names(), *ToldFigures.names()}
     assert experiment.sensitivity or not any(figure.startswith("sensitivity") for figure in measured)
 
 
@@ -66,6 +72,18 @@ def test_equal_is_enough_only_where_the_claim_says_so() -> None:
     results = {"a": figures("psnr", 1.0, 2.0), "b": figures("psnr", 1.0, 2.0)}
     assert not judge_ordering(Ordering("psnr", ("a", "b")), results).came_out
     assert judge_ordering(Ordering("psnr", ("a", "b"), at_least=True), results).clear
+
+
+def test_a_little_less_is_enough_where_the_claim_says_how_much() -> None:
+    ordering = Ordering("psnr", ("a", "b"), at_least=True, within=1.0)
+    results = {"a": figures("psnr", 3.0, 4.0), "b": figures("psnr", 2.5, 3.0)}
+    finding = judge_ordering(ordering, results)
+    assert finding.verdict == "came out"
+    assert ordering.words == "psnr: a ≤ b, but for 1"
+    results = {"a": figures("psnr", 3.0, 4.0), "b": figures("psnr", 2.5, 1.0)}
+    assert judge_ordering(ordering, results).verdict == "**did not come out**, within the noise"
+    results = {"a": figures("psnr", 3.0, 4.0), "b": figures("psnr", 1.5, 2.5)}
+    assert judge_ordering(ordering, results).verdict == "**did not come out**"
 
 
 def test_a_task_that_either_lacks_is_left_out_and_nothing_measured_is_said() -> None:
@@ -108,7 +126,7 @@ def test_a_task_to_give_back_is_true_to_its_source() -> None:
 def small(untrained_model: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
     """A real experiment, cut to one task and two steps, on a model that cannot paint."""
     full = EXPERIMENTS[0]
-    cut = replace(
+    small = replace(
         full,
         tasks=1,
         backbone=str(untrained_model),
@@ -116,9 +134,9 @@ def small(untrained_model: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
         variants={name: full.variants[name] for name in ("baseline", "+ cross")},
         orderings=(Ordering("accuracy", ("baseline", "+ cross"), at_least=True),),
     )
-    suites = MappingProxyType({"papers": (cut, replace(cut, name="other", level=Level.CLASS))})
+    suites = MappingProxyType({"papers": (small, replace(small, name="other", levels=(Level.CLASS,)))})
     monkeypatch.setattr(suite_run, "SUITES", suites)
-    return cut
+    return small
 
 
 def test_a_suite_runs_goes_on_and_writes_its_page(
@@ -147,7 +165,7 @@ def test_an_experiment_on_sensitivity_renders_under_dilated_masks_as_well(
 ) -> None:
     pytest.importorskip("matplotlib")
     (full,) = (experiment for experiment in EXPERIMENTS if experiment.sensitivity)
-    cut = replace(
+    small = replace(
         full,
         tasks=1,
         backbone=str(untrained_model),
@@ -156,10 +174,10 @@ def test_an_experiment_on_sensitivity_renders_under_dilated_masks_as_well(
         orderings=full.orderings[:1],
         frames=3,
     )
-    monkeypatch.setattr(suite_run, "SUITES", {"papers": (cut,)})
+    monkeypatch.setattr(suite_run, "SUITES", {"papers": (small,)})
     file = tmp_path / "r.json"
     suite_run.run_suite("papers", [], file, None, None, "cpu", tmp_path / "work", str(tiny_scorer))
-    result = json.loads(file.read_text())["experiments"][cut.name]
+    result = json.loads(file.read_text())["experiments"][small.name]
     (found,) = result["variants"]["none"]["tasks"].values()
     near, away = found["sensitivity_near"], found["sensitivity_away"]
     assert near > 0, "a composite under wider masks shows more of the edit"
@@ -168,7 +186,7 @@ def test_an_experiment_on_sensitivity_renders_under_dilated_masks_as_well(
     assert 1 <= found["spread_background"] <= 4
     assert result["run"]["sensitivity"] == 2
     assert result["run"]["frames"] == 3
-    write_page(tmp_path / "p.md", "papers", [cut], {cut.name: result}, "x")
+    write_page(tmp_path / "p.md", "papers", [small], {small.name: result}, "x", tmp_path / "work")
     setting = (tmp_path / "p.md").read_text()
     assert "1 class tasks, cut to 3 frames, `steps = 2`, sensitivity to masks dilated by 2 pixels." in setting
 
@@ -194,5 +212,5 @@ def test_results_of_one_run_and_of_a_suite_are_told_apart(tmp_path: Path) -> Non
 
 
 def test_an_experiment_that_was_not_run_is_said_to_be(tmp_path: Path) -> None:
-    write_page(tmp_path / "new" / "p.md", "papers", EXPERIMENTS[:1], {}, "mattebox bench edits")
+    write_page(tmp_path / "new" / "p.md", "papers", EXPERIMENTS[:1], {}, "mattebox bench edits", tmp_path)
     assert "Not run." in (tmp_path / "new" / "p.md").read_text()

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from mattebox_backend.metrics.alignment import (
     edit_quality,
+    first_frame_alignment,
     frame_consistency,
+    input_similarity,
     region_alignment,
     text_alignment,
 )
@@ -43,6 +45,26 @@ def test_clip_t_and_clip_f_are_means_of_cosines(count: int) -> None:
 def test_a_clip_without_frames_is_refused() -> None:
     with pytest.raises(MetricInputError, match="no frames"):
         text_alignment(np.zeros((0, 3)), np.ones(3))
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_clip_score_and_input_similarity_are_means_of_cosines(count: int) -> None:
+    rng = np.random.default_rng(3)
+    pictures, inputs, first = rng.normal(size=(count, 6)), rng.normal(size=(count, 6)), rng.normal(size=6)
+    expected = sum(cosine(pictures[n], inputs[n]) for n in range(count)) / count
+    assert input_similarity(pictures, inputs) == pytest.approx(expected, abs=1e-12)
+    if count == 1:
+        assert first_frame_alignment(pictures, first) is None
+        return
+    expected = sum(cosine(pictures[n], first) for n in range(1, count)) / (count - 1)
+    assert first_frame_alignment(pictures, first) == pytest.approx(expected, abs=1e-12)
+
+
+def test_clips_of_unequal_length_are_not_compared_frame_by_frame() -> None:
+    with pytest.raises(MetricInputError, match="3 frames and 2 of the source"):
+        input_similarity(np.ones((3, 2)), np.ones((2, 2)))
+    with pytest.raises(MetricInputError, match="0 frames"):
+        input_similarity(np.ones((0, 2)), np.ones((0, 2)))
 
 
 def test_q_edit_is_the_number_in_the_papers_table() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,9 +15,11 @@ from mattebox_backend.world import (
     MotionKind,
     Part,
     PartKind,
+    Rebloom,
     Recolour,
     Remove,
     Reshape,
+    Resize,
     Scene,
     SceneObject,
     SetPart,
@@ -109,6 +112,26 @@ def test_edits_make_the_true_edited_scene() -> None:
     )
     swapped = scene.edit(Swap(0, 1)).objects
     assert (swapped[0].shape, swapped[0].x, swapped[1].colour) == (Shape.STAR, 36, Colour.RED)
+
+
+def test_a_resized_object_stays_where_it_is_and_nothing_is_no_size() -> None:
+    before, after = (scene.objects[1] for scene in (_pair(), _pair().edit(Resize(1, 1.2))))
+    assert after.size == pytest.approx(24)
+    assert replace(after, size=before.size) == before
+    with pytest.raises(InvalidScene, match="size above 0"):
+        _pair().edit(Resize(0, 0.0))
+
+
+def test_what_blooms_can_bloom_otherwise_and_looks_the_same_before() -> None:
+    item = replace(_pair().objects[0], bloom=Bloom(Colour.YELLOW, 1.5, 4, 8))
+    scene = replace(_pair().with_object(0, item), frames=12)
+    edited = scene.edit(Rebloom(0, Colour.PURPLE))
+    before, after = render(scene), render(edited)
+    assert np.array_equal(before.frames[:5], after.frames[:5])
+    assert all((one != other).any() for one, other in zip(before.frames[5:], after.frames[5:], strict=True))
+    assert np.array_equal(before.masks, after.masks)
+    with pytest.raises(InvalidScene, match="Object 1 stays as it is"):
+        scene.edit(Rebloom(1, Colour.PURPLE))
 
 
 def test_indices_count_in_the_scene_as_given_even_when_something_is_removed() -> None:
