@@ -36,12 +36,13 @@ class Footage:
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
     """One thing to learn: target latents (T, C, h, w), the condition (T, K, h, w) to make them from, and the
-    prompt.
+    prompt. counted: (T,) bool, the latent frames whose error is learnt from; None for all.
     """
 
     target: torch.Tensor
     condition: torch.Tensor
     prompt: Prompt
+    counted: torch.Tensor | None = None
 
 
 def motion_samples(
@@ -96,6 +97,48 @@ def appearance_samples(
                 backbone.encode(picture[None]),
                 backbone.condition(given[None], known[None]),
                 backbone.prompt(prompt, hidden(given, known)),
+            )
+        )
+    return samples
+
+
+def placed_samples(
+    backbone: VideoBackbone,
+    footage: Footage,
+    pictures: Mapping[int, NDArray[np.uint8]],
+    told: Told,
+    prompt: str,
+    windows: tuple[range, ...],
+) -> list[Sample]:
+    """Stage 2 otherwise than in the paper: every edited picture but the first frame's at its place in the
+    clip, made from what generation will be told. Alone its latent frame counts, for as many frames as share
+    one; around it the source moves as it does.
+
+    By itself (`appearance_samples`) a picture cannot tell when the regions are to look so, but by what it
+    shows outside of them. pictures, windows: as there, and as `motion_samples` has them. A window that begins
+    at a frame without a picture is not told its regions there: the source's would be wrong.
+    """
+    stride = backbone.frame_stride
+    samples = []
+    for frame, picture in sorted(pictures.items()):
+        if frame == 0:
+            continue  # is what the model is told
+        window = next(window for window in windows if window.start < frame < window.stop)
+        part, cell = footage.part(window), (frame - window.start - 1) // stride + 1
+        given, known = part.frames.copy(), known_pixels(told, part.edited)
+        if window.start in pictures:
+            given[0] = pictures[window.start]
+        elif told is not Told.EVERYTHING:
+            known[0] &= ~part.edited[0]
+        made = given.copy()
+        made[1 + (cell - 1) * stride : 1 + cell * stride] = picture
+        target = backbone.encode(made)
+        samples.append(
+            Sample(
+                target,
+                backbone.condition(given, known),
+                backbone.prompt(prompt, hidden(given[0], known[0])),
+                torch.arange(len(target)) == cell,
             )
         )
     return samples

@@ -122,7 +122,8 @@ def backward(
         velocity = backbone.predict(
             noisy.unsqueeze(0), backbone.schedule.timestep(sigma), sample.condition, [sample.prompt]
         )[0]
-        loss = (velocity - (noise - clean)).square().mean()
+        error = (velocity - (noise - clean)).square()
+        loss = (error if sample.counted is None else error[sample.counted]).mean()
         torch.autograd.backward(loss / plan.draws)
     return float(loss.detach())
 

@@ -24,13 +24,14 @@ from mattebox_backend.lora.samples import (
     appearance_samples,
     hidden,
     motion_samples,
+    placed_samples,
     training_windows,
 )
 from mattebox_backend.lora.spans import generation_windows
 from mattebox_backend.lora.store import KeptAdapter
 from mattebox_backend.lora.told import Told, known_pixels
 from mattebox_backend.lora.training import Lesson, TrainingPlan
-from mattebox_backend.methods.mask_lora_parameters import MaskLoraParameters
+from mattebox_backend.methods.mask_lora_parameters import IN_THE_CLIP, MaskLoraParameters
 from mattebox_backend.methods.video_materials import VideoMaterials
 
 Picture = NDArray[np.uint8]
@@ -41,7 +42,8 @@ def mask_lora(materials: VideoMaterials, p: MaskLoraParameters) -> Generator[NDA
 
     Section 3.3 and figure 3:
       1. motion       a LoRA learns the source, of which the regions are hidden but in the first frame
-      2. appearance   it goes on with each reference by itself, made from the source with the regions hidden
+      2. appearance   it goes on with each reference by itself, made from the source with the regions hidden,
+                      or, as an option, with each at its place in the clip
       3. inference    from the edited first frame and what lies outside the regions, the clip is generated;
                       clips that are longer than the model's in windows that begin with what is made.
     """
@@ -91,10 +93,11 @@ def _learnt(materials: VideoMaterials, p: MaskLoraParameters) -> KeptAdapter:
     kept = materials.learnt("motion", motion, adapter, plan, parent, recipe)
     if len(materials.pictures) < 2 or p.appearance_steps == 0:
         return kept
-    taught = Told(p.appearance_told)
+    taught, in_place = Told(p.appearance_told), p.appearance_at == IN_THE_CLIP
 
     def appearance() -> Lesson:
-        pictures = appearance_samples(backbone, footage, materials.pictures, taught, will_be)
+        what = (backbone, footage, materials.pictures, taught, will_be)
+        pictures = placed_samples(*what, windows) if in_place else appearance_samples(*what)
         if p.motion_share == 0:
             return Lesson(pictures)
         moving = motion().samples
@@ -109,6 +112,7 @@ def _learnt(materials: VideoMaterials, p: MaskLoraParameters) -> KeptAdapter:
         "prompt": will_be,
         "motion": recipe,
         "motion_share": p.motion_share,
+        "appearance_at": p.appearance_at,
         "pictures": {
             str(frame): hashlib.sha256(picture.tobytes()).hexdigest()
             for frame, picture in sorted(materials.pictures.items())

@@ -8,6 +8,9 @@ from mattebox_backend.lora.told import Told
 from mattebox_backend.methods import picture_parameters as picture
 from mattebox_backend.methods.parameters import choice, integer, number, switch, text
 
+BY_ITSELF = "by itself"
+IN_THE_CLIP = "in the clip"
+
 _TOLD = tuple(str(told) for told in Told)
 
 
@@ -30,6 +33,12 @@ class MaskLoraParameters:
     )
     motion_share: float = number(
         0.0, 0.0, 1.0, "Of those steps, the share that goes on with the source's motion."
+    )
+    appearance_at: str = choice(
+        BY_ITSELF,
+        (BY_ITSELF, IN_THE_CLIP),
+        "Where a reference is learnt: as a picture by itself (section 3.3.2), or in its place in the clip, "
+        "which takes as long as the motion and also teaches when the regions look so.",
     )
     learning_rate: float = number(1e-4, 1e-7, 1.0, "Of AdamW, at every step.")
     draws: int = integer(1, 1, 64, "Draws of noise that a training step averages over.")

@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 import torch
 from mattebox_backend.lora.adapter import AdapterPlan, adapted, adapter_weights
-from mattebox_backend.lora.samples import Footage, appearance_samples, hidden, motion_samples
+from mattebox_backend.lora.samples import (
+    Footage,
+    appearance_samples,
+    hidden,
+    motion_samples,
+    placed_samples,
+)
 from mattebox_backend.lora.told import Told
 from mattebox_backend.lora.training import (
     Lesson,
@@ -174,6 +180,47 @@ def test_every_reference_is_a_sample_of_its_own(wan: Any, footage: Footage) -> N
     samples = appearance_samples(wan, footage, pictures, Told.REGION, "a hat")
     assert [sample.target.shape[0] for sample in samples] == [1, 1]
     assert torch.equal(samples[0].target, wan.encode(footage.frames[1:2]))
+
+
+def test_a_reference_in_its_place_counts_in_its_latent_frame_alone(wan: Any, tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    footage = Footage(rng.integers(0, 255, (13, 32, 48, 3), np.uint8), np.zeros((13, 32, 48), np.bool_))
+    footage.edited[:, 8:24, 8:30] = True
+    pictures = {frame: rng.integers(0, 255, (32, 48, 3), np.uint8) for frame in (0, 6)}
+    (sample,) = placed_samples(wan, footage, pictures, Told.REGION, "a hat", (range(13),))
+    made, given, known = footage.frames.copy(), footage.frames.copy(), ~footage.edited
+    made[0] = given[0] = pictures[0]
+    known[0] = True
+    made[5:9] = pictures[6]  # frames 5 to 8 share a latent
+    assert torch.equal(sample.target, wan.encode(made))
+    assert torch.equal(sample.condition, wan.condition(given, known))
+    assert sample.counted is not None
+    assert sample.counted.tolist() == [False, False, True, False]
+
+    plan = TrainingPlan(1)
+    losses, _ = train(wan, Lesson([sample]), plan, tmp_path / "state")
+    generator = torch.Generator().manual_seed(plan.seed)
+    torch.multinomial(torch.ones(1, dtype=torch.float64), 1, generator=generator)
+    sigma = float(torch.rand((), generator=generator))
+    noise = torch.randn(sample.target.shape, generator=generator)
+    with torch.no_grad(), adapted(wan, PLAN, seed=1):
+        noisy = (1 - sigma) * sample.target + sigma * noise
+        velocity = wan.predict(noisy[None], sigma * 1000, sample.condition, [sample.prompt])[0]
+    error = velocity[2] - (noise - sample.target)[2]
+    assert losses[0] == pytest.approx(float(error.square().mean()), rel=1e-5)
+
+
+def test_a_window_without_a_picture_at_its_beginning_is_not_told_how_the_source_looks(wan: Any) -> None:
+    rng = np.random.default_rng(6)
+    footage = Footage(rng.integers(0, 255, (13, 32, 48, 3), np.uint8), np.zeros((13, 32, 48), np.bool_))
+    footage.edited[:, 8:24, 8:30] = True
+    pictures = {frame: rng.integers(0, 255, (32, 48, 3), np.uint8) for frame in (0, 11)}
+    windows = (range(9), range(4, 13))
+    (sample,) = placed_samples(wan, footage, pictures, Told.REGION, "a hat", windows)
+    part = footage.part(windows[1])
+    assert torch.equal(sample.condition, wan.condition(part.frames, ~part.edited))
+    assert sample.counted is not None
+    assert sample.counted.tolist() == [False, False, True]
 
 
 def test_hidden_pixels_are_grey(footage: Footage) -> None:
