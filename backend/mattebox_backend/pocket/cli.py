@@ -136,6 +136,9 @@ def pocket_wan(
     export: ExportFolder,
     config: ConfigFile = None,
     interim: InterimFolder = None,
+    begin: Annotated[
+        Path | None, typer.Option(help="A folder of such a model to begin at, instead of random weights.")
+    ] = None,
     clips: Annotated[int, typer.Option(min=1, help="Unseen scenes to measure on.")] = 30,
     threads: Threads = THREADS,
 ) -> None:
@@ -147,7 +150,7 @@ def pocket_wan(
     try:
         settings = load_wan_config(config)
         text = shipped_config("pocket-wan-i2v") if config is None else config.read_text(encoding="utf-8")
-        _show(train_pocket_wan(settings, text, work, export, clips, interim))
+        _show(train_pocket_wan(settings, text, work, export, clips, interim, begin))
     except PocketError as error:
         _fail(error)
 

@@ -27,7 +27,13 @@ from mattebox_backend.pocket.wan.text import (
     text_states,
     token_ids,
 )
-from mattebox_backend.pocket.wan.training import _Loss, _weights, build_transformer, train_transformer
+from mattebox_backend.pocket.wan.training import (
+    TextToVideo,
+    _Loss,
+    _weights,
+    build_transformer,
+    train_transformer,
+)
 from mattebox_backend.pocket.wan.vae import build_video_vae, to_video, train_video_vae
 from mattebox_backend.world.captions import caption
 from typer.testing import CliRunner
@@ -272,6 +278,32 @@ def test_a_wrong_key_is_named(tmp_path: Path) -> None:
     )
     assert answer.exit_code == 1
     assert "clops" in answer.output
+
+
+def test_a_training_can_begin_at_another_models_weights(
+    config: PocketWanConfig, data: ClipSet, tmp_path: Path
+) -> None:
+    first = tmp_path / "first"
+    train_pocket_wan(config, TOML, tmp_path / "a", first, 1, None)
+    begun: list[TextToVideo] = []
+    still = config.model_copy(
+        update={"training": config.training.model_copy(update={"steps": 1, "learning_rate": 1e-12})}
+    )
+    tokenizer = build_tokenizer()
+    train_transformer(still, data, tokenizer, tmp_path / "b", lambda _, made: begun.append(made), first)
+    kept = load_wan(first)
+    for ours, theirs in ((begun[0].transformer, kept.network), (begun[0].text_encoder, kept.text_encoder)):
+        expected = theirs.state_dict()
+        assert all(
+            torch.allclose(value, expected[name], atol=1e-5) for name, value in ours.state_dict().items()
+        )
+    with pytest.raises(PocketError, match=r"Training cannot begin at .*its transformer is missing or of"):
+        train_transformer(still, data, tokenizer, tmp_path / "c", lambda *_: None, tmp_path / "nowhere")
+    other = config.model_copy(
+        update={"transformer": config.transformer.model_copy(update={"feed_forward": 64})}
+    )
+    with pytest.raises(PocketError, match=r"Training cannot begin at .* of another build"):
+        train_transformer(other, data, tokenizer, tmp_path / "d", lambda *_: None, first)
 
 
 def test_the_shipped_configuration_is_read() -> None:

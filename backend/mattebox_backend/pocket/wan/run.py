@@ -33,13 +33,20 @@ _SHOWN_EVERY = 2
 
 
 def train_pocket_wan(
-    config: PocketWanConfig, config_text: str, work: Path, export: Path, clips: int, interim: Path | None
+    config: PocketWanConfig,
+    config_text: str,
+    work: Path,
+    export: Path,
+    clips: int,
+    interim: Path | None,
+    begin: Path | None = None,
 ) -> WanFigures:
     """Train in ``work``, measure on ``clips`` unseen scenes, and write the model folder ``export``.
 
     ``config_text`` is the TOML that ``config`` was read from; it travels with the weights. ``interim``, when
     given, is a model folder that is rewritten at each checkpoint, for work that cannot wait; then clips from
-    unseen first frames, a row each below the true one, go to ``work`` as well.
+    unseen first frames, a row each below the true one, go to ``work`` as well. ``begin``: see
+    `train_transformer`.
     """
     torch.set_flush_denormal(True)  # numbers that are all but 0 cost a CPU many times the work of others
     sight = load_sight(config.scorer)
@@ -58,7 +65,7 @@ def train_pocket_wan(
             write(interim, models)
             _write_samples(work / f"samples-{step:06d}.png", config, interim)
 
-    models = train_transformer(config, data, build_tokenizer(), work, on_checkpoint)
+    models = train_transformer(config, data, build_tokenizer(), work, on_checkpoint, begin)
     write(export, models)
     Console().print(f"Measuring on {clips} unseen scenes.", highlight=False)
     figures = measure_wan(load_wan(export), clips)  # what ships is in half precision

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import WanTransformer3DModel
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import T5Tokenizer, UMT5EncoderModel
 
 from mattebox_backend.backbones.wan import pack_mask
 from mattebox_backend.diffusion.flow import shifted
 from mattebox_backend.pocket.checkpoint import fingerprint
+from mattebox_backend.pocket.errors import PocketError
 from mattebox_backend.pocket.optimizer import build_optimizers
 from mattebox_backend.pocket.progress import RunLog
 from mattebox_backend.pocket.seeds import step_generator
@@ -65,8 +69,10 @@ def train_transformer(
     tokenizer: T5Tokenizer,
     work: Path,
     on_checkpoint: Callable[[int, TextToVideo], None],
+    begin: Path | None = None,
 ) -> TextToVideo:
-    """Train in ``work``, or go on from the checkpoint there; returns the averaged weights.
+    """Train in ``work``, or go on from the checkpoint there; returns the averaged weights. begin: a folder of
+    such a model, from whose weights the training begins instead of from random ones.
 
     The loss is the squared error of the velocity, over noise levels drawn evenly and shifted as in sampling
     (Wan, section 4.2), weighed by where a clip moves. ``on_checkpoint`` gets the step and the averaged
@@ -77,6 +83,7 @@ def train_transformer(
     text_encoder = build_text_encoder(config.text, tokenizer)
     transformer = build_transformer(config.transformer, config.text.width, data.seen.shape[-1])
     models = {"transformer": transformer, "text": text_encoder}
+    origin = "" if begin is None else _begin_at(begin, models)
     matrices, others = _split(models)
     stretch = Stretch(
         work / "transformer.safetensors",
@@ -84,6 +91,7 @@ def train_transformer(
             "wan",
             data.mark,
             config.model_dump(exclude={"checkpoint_every": True, "training": {"steps"}}),
+            *([origin] if origin else []),
         ),
         models,
         build_optimizers(settings.optimizer, matrices, others, settings.learning_rate),
@@ -104,6 +112,33 @@ def train_transformer(
     log = RunLog(work / "progress.jsonl", "transformer", settings.steps)
     average = stretch.run(loss.of_step, log, 0, lambda step, weights: on_checkpoint(step, averaged(weights)))
     return averaged(average)
+
+
+def _begin_at(folder: Path, models: dict[str, nn.Module]) -> str:
+    """Give the models the weights in a model folder; what tells those from others.
+
+    Raises `PocketError` where they are missing, or of another build.
+    """
+    files = {
+        "transformer": folder / "transformer" / "diffusion_pytorch_model.safetensors",
+        "text": folder / "text_encoder" / "model.safetensors",
+    }
+    marks = []
+    for name, file in files.items():
+        try:
+            missing, unknown = models[name].load_state_dict(load_file(file), strict=False)
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise PocketError(
+                f"Training cannot begin at {folder}: its {file.parent.name} is missing or of another build "
+                f"({str(error).splitlines()[0]}). Name a folder that this configuration made."
+            ) from error
+        # The encoder's embedding has two names and stands in the file under one.
+        if unknown or any("embed_tokens" not in key for key in missing):
+            raise PocketError(
+                f"Training cannot begin at {folder}: its {file.parent.name} is of another build."
+            )
+        marks.append(hashlib.sha256(file.read_bytes()).hexdigest())
+    return ",".join(marks)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
