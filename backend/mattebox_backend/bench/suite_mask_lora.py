@@ -12,6 +12,7 @@ from mattebox_backend.bench.experiments import Experiment, Ordering
 from mattebox_backend.bench.tasks import Level
 from mattebox_backend.bench.variants import Params, Variant
 from mattebox_backend.lora.told import Told
+from mattebox_backend.methods.mask_lora_parameters import BY_ITSELF, IN_THE_CLIP
 
 _MODEL: Final[dict[str, Any]] = {"method": "mask-lora", "backbone": "pocket-wan-i2v", "frames": 17}
 _FREE: Final[Params] = {"preserve": False}
@@ -133,6 +134,7 @@ _SCHEDULING = Experiment(
     **_MODEL,
     levels=(Level.BLOOM,),
     tasks=8,
+    params={"appearance_at": BY_ITSELF},
     variants={
         "no reference": Variant(),
         "no scheduling": Variant({"appearance_told": _FIRST}, _LATE),
@@ -155,15 +157,17 @@ _REFERENCES = Experiment(
     tasks=8,
     variants={
         "first frame": Variant(),
-        "+ last frame": Variant(references=_LATE),
-        "+ middle and last": Variant(references=(0, 8, -1)),
-        "+ last frame, told too": Variant({"hold_references": True}, _LATE),
+        "+ last frame by itself": Variant({"appearance_at": BY_ITSELF}, _LATE),
+        "+ last frame": Variant({"appearance_at": IN_THE_CLIP}, _LATE),
+        "+ middle and last": Variant({"appearance_at": IN_THE_CLIP}, (0, 8, -1)),
+        "+ last frame, told too": Variant({"appearance_at": IN_THE_CLIP, "hold_references": True}, _LATE),
     },
     orderings=(
         Ordering("end_accuracy", ("first frame", "+ last frame")),
         Ordering("end_psnr", ("first frame", "+ last frame")),
+        Ordering("end_psnr", ("+ last frame by itself", "+ last frame")),
         Ordering("accuracy", ("first frame", "+ last frame")),
-        Ordering("psnr", ("first frame", "+ last frame")),
+        Ordering("psnr", ("first frame", "+ last frame", "+ middle and last")),
     ),
     figures=("end_accuracy", "end_psnr", "accuracy", "psnr", "perceptual", "warp"),
     sheet=True,

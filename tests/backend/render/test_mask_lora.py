@@ -204,6 +204,22 @@ def test_without_mask_scheduling_another_appearance_is_learnt(video_studio: Any)
     assert not np.array_equal(usual, other)
 
 
+def test_a_reference_learnt_in_its_place_leaves_its_mark_there(video_studio: Any) -> None:
+    edit = replace(
+        video_studio.edit, references=(*video_studio.edit.references, late_reference(video_studio, 8))
+    )
+    longer = with_params(edit, motion_steps=5, appearance_steps=40, learning_rate=0.02)
+    alone, before = video_studio.render(references=edit.references, params=longer)
+    placed_there, report = video_studio.render(
+        references=edit.references, params={**longer, "appearance_at": "in the clip"}
+    )
+    assert report.adapters[0] == before.adapters[0], "the motion is known"
+    assert report.adapters[1] != before.adapters[1]
+    losses = [loss for _, loss in report.curves["appearance loss"]]
+    assert np.mean(losses[-10:]) < np.mean(losses[:10])
+    assert not np.array_equal(alone, placed_there)
+
+
 def test_a_training_that_diverges_keeps_what_was_good(video_studio: Any) -> None:
     network = video_studio.backbone.network
     kept_weight = network.proj_out.bias.data.clone()
