@@ -206,4 +206,32 @@ _WINDOWS = Experiment(
     figures=("accuracy", "clip_first", "psnr", "boundary", "clip_f", "warp", "smoothness"),
 )
 
-MASK_LORA: Final = (_MASK, _MASKS, _LEVELS, _QUALITY, _SCHEDULING, _REFERENCES, _SCALING, _WINDOWS)
+_COLOURS = Experiment(
+    name="mask-lora-colours",
+    title="Motion learnt in the clip's own colours, and in others too",
+    source="not in the papers: `colour_augmentation`",
+    **_MODEL,
+    levels=(Level.LOOK, Level.FORM),
+    tasks=10,
+    variants={
+        "own colours": Variant({"colour_augmentation": 0.0}),
+        "others too": Variant({"colour_augmentation": 0.5}),
+    },
+    orderings=tuple(
+        Ordering(figure, ("own colours", "others too")) for figure in ("accuracy", "psnr", "clip_first")
+    ),
+    figures=("accuracy", "colour", "shape", "psnr", "end_psnr", "clip_first", "boundary", "warp"),
+    sheet=True,
+)
+
+MASK_LORA: Final = (
+    _MASK,
+    _MASKS,
+    _LEVELS,
+    _QUALITY,
+    _SCHEDULING,
+    _REFERENCES,
+    _COLOURS,
+    _SCALING,
+    _WINDOWS,
+)

@@ -4,8 +4,9 @@ eq. 2).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 import torch
@@ -51,15 +52,13 @@ def motion_samples(
     told: Told,
     prompt: str,
     windows: tuple[range, ...],
-    progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> list[Sample]:
     """Stage 1: the source itself, of which the regions are hidden but in the first frame (section 3.3.1).
 
     windows: stretches that are learnt apart (appendix C.1), each with its own first frame.
     """
     samples = []
-    for place, window in enumerate(windows):
-        progress(place, len(windows))
+    for window in windows:
         part = footage.part(window)
         known = known_pixels(told, part.edited)
         samples.append(
@@ -70,6 +69,17 @@ def motion_samples(
             )
         )
     return samples
+
+
+def recoloured(footage: Footage) -> Iterator[Footage]:
+    """The same motion in the other colours that exchanging red, green and blue makes: five clips.
+
+    Not in the paper. What has many colours in training cannot be learnt by its colours: the first frame must
+    be asked for them, and only the motion is left to learn.
+    """
+    for order in permutations(range(3)):
+        if order != (0, 1, 2):
+            yield Footage(np.ascontiguousarray(footage.frames[..., order]), footage.edited)
 
 
 def appearance_samples(

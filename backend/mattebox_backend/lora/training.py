@@ -54,10 +54,21 @@ class Lesson:
     samples: Sequence[Sample]
     shares: Sequence[float] = field(default=())
 
+    @classmethod
+    def mixed(cls, *parts: tuple[Lesson, float]) -> Lesson:
+        """Of other lessons, each with how often it is drawn; the shares add up to 1."""
+        samples = [sample for lesson, _ in parts for sample in lesson.samples]
+        return cls(samples, [share * own for lesson, share in parts for own in lesson._drawn])
+
     def draw(self, generator: torch.Generator) -> Sample:
         """One of the samples."""
-        shares = torch.tensor(self.shares or [1.0] * len(self.samples), dtype=torch.float64)
+        shares = torch.tensor(self._drawn, dtype=torch.float64)
         return self.samples[int(torch.multinomial(shares, 1, generator=generator))]
+
+    @property
+    def _drawn(self) -> Sequence[float]:
+        """The shares; without any, every sample has the same."""
+        return self.shares or [1 / len(self.samples)] * len(self.samples)
 
 
 def train_adapter(

@@ -21,10 +21,13 @@ from mattebox_backend.diffusion.video_denoiser import ELSEWHERE, ConditionedVide
 from mattebox_backend.errors import InvalidEdit
 from mattebox_backend.lora.adapter import AdapterPlan, adapted
 from mattebox_backend.lora.samples import (
+    Footage,
+    Sample,
     appearance_samples,
     hidden,
     motion_samples,
     placed_samples,
+    recoloured,
     training_windows,
 )
 from mattebox_backend.lora.spans import generation_windows
@@ -41,7 +44,8 @@ def mask_lora(materials: VideoMaterials, p: MaskLoraParameters) -> Generator[NDA
     """Edited frames (H, W, 3) float32 in [0, 1] of the clip in `materials`, at working size, one by one.
 
     Section 3.3 and figure 3:
-      1. motion       a LoRA learns the source, of which the regions are hidden but in the first frame
+      1. motion       a LoRA learns the source, of which the regions are hidden but in the first frame; as an
+                      option, in other colours too
       2. appearance   it goes on with each reference by itself, made from the source with the regions hidden,
                       or, as an option, with each at its place in the clip
       3. inference    from the edited first frame and what lies outside the regions, the clip is generated;
@@ -82,12 +86,20 @@ def _learnt(materials: VideoMaterials, p: MaskLoraParameters) -> KeptAdapter:
     was, will_be = _prompt(p, materials.source_prompt), _prompt(p, materials.prompt)
 
     def motion() -> Lesson:
-        return Lesson(motion_samples(backbone, footage, told, was, windows))
+        def samples(clip: Footage) -> list[Sample]:
+            return motion_samples(backbone, clip, told, was, windows)
+
+        as_it_is = Lesson(samples(footage))
+        if p.colour_augmentation == 0:
+            return as_it_is
+        others = Lesson([sample for clip in recoloured(footage) for sample in samples(clip)])
+        return Lesson.mixed((as_it_is, 1 - p.colour_augmentation), (others, p.colour_augmentation))
 
     recipe: dict[str, Any] = {
         "told": told,
         "prompt": was,
         "windows": [[window.start, window.stop] for window in windows],
+        "colour_augmentation": p.colour_augmentation,
     }
     parent = materials.found(p.continue_from) if p.continue_from else None
     kept = materials.learnt("motion", motion, adapter, plan, parent, recipe)
@@ -97,15 +109,10 @@ def _learnt(materials: VideoMaterials, p: MaskLoraParameters) -> KeptAdapter:
 
     def appearance() -> Lesson:
         what = (backbone, footage, materials.pictures, taught, will_be)
-        pictures = placed_samples(*what, windows) if in_place else appearance_samples(*what)
+        pictures = Lesson(placed_samples(*what, windows) if in_place else appearance_samples(*what))
         if p.motion_share == 0:
-            return Lesson(pictures)
-        moving = motion().samples
-        return Lesson(
-            [*moving, *pictures],
-            [p.motion_share / len(moving)] * len(moving)
-            + [(1 - p.motion_share) / len(pictures)] * len(pictures),
-        )
+            return pictures
+        return Lesson.mixed((motion(), p.motion_share), (pictures, 1 - p.motion_share))
 
     recipe = {
         "told": taught,

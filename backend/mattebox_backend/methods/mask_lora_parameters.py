@@ -28,6 +28,13 @@ class MaskLoraParameters:
         0.1, 0.0, 2.0, "The box is grown on every side by this share of its own length there."
     )
     motion_steps: int = integer(100, 0, 10000, "Training on the source: its motion.", "steps")
+    colour_augmentation: float = number(
+        0.0,
+        0.0,
+        1.0,
+        "The share of those steps that sees the clip with red, green and blue exchanged: learnt is then how "
+        "it moves, and the colours are left to the first frame.",
+    )
     appearance_steps: int = integer(
         100, 0, 10000, "Training on the references, where there are more than the first frame's.", "steps"
     )

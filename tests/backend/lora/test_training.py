@@ -15,6 +15,7 @@ from mattebox_backend.lora.samples import (
     hidden,
     motion_samples,
     placed_samples,
+    recoloured,
 )
 from mattebox_backend.lora.told import Told
 from mattebox_backend.lora.training import (
@@ -234,3 +235,19 @@ def test_lessons_are_drawn_by_their_shares(lesson: Lesson) -> None:
     generator = torch.Generator().manual_seed(0)
     drawn = [Lesson(samples, [0.25, 0.75]).draw(generator) for _ in range(400)]  # type: ignore[arg-type]
     assert 70 < sum(one is samples[0] for one in drawn) < 130
+
+
+def test_mixed_lessons_are_drawn_by_the_shares_of_both() -> None:
+    one, two, three = object(), object(), object()
+    inner = Lesson([one, two], [0.25, 0.75])  # type: ignore[list-item]
+    mixed = Lesson.mixed((inner, 0.4), (Lesson([three]), 0.6))  # type: ignore[list-item]
+    assert mixed.samples == [one, two, three]
+    assert mixed.shares == pytest.approx([0.1, 0.3, 0.6])
+
+
+def test_recoloured_clips_move_alike_in_every_other_order_of_the_channels(footage: Footage) -> None:
+    clips = list(recoloured(footage))
+    assert len({clip.frames.tobytes() for clip in [footage, *clips]}) == 6
+    for clip in clips:
+        assert clip.edited is footage.edited
+        assert (np.sort(clip.frames, axis=-1) == np.sort(footage.frames, axis=-1)).all()

@@ -26,8 +26,8 @@ test bed on which that method is measured.
 
 Made by `mattebox-train pocket-wan-i2v` at commit `{commit}` with seed {seed}: {vae_steps} steps for the
 autoencoder, and {steps} at batch {batch} for transformer and text encoder on {clips} rendered clips, told
-their first frame ({first:.0%}), their beginning, both ends, or some of their frames. It has never been told a
-part of a frame: that is for an adapter to learn. The whole configuration is in `training.toml`.
+their first frame ({first:.0%}), their beginning, both ends, or some of their frames.{begun} It has never been
+told a part of a frame: that is for an adapter to learn. The whole configuration is in `training.toml`.
 
 {measured}
 """
@@ -46,8 +46,17 @@ _MEASURED = """Measured on {clips} unseen scenes ({steps} steps, guidance {guida
 """
 
 
-def wan_card(config: PocketWanConfig, commit: str, figures: WanFigures | None) -> str:
-    """Markdown for ``README.md`` of the exported folder, which says so when there are no ``figures`` yet."""
+_BEGUN = """
+Training began at the weights (`--begin`) of another such model, which had {steps} steps behind it."""
+
+
+def wan_card(
+    config: PocketWanConfig, commit: str, figures: WanFigures | None, begun: PocketWanConfig | None = None
+) -> str:
+    """Markdown for ``README.md`` of the exported folder, which says so when there are no ``figures`` yet.
+
+    ``begun``: the configuration of the model at whose weights the training began.
+    """
     measured = "Not measured: this is a state in the middle of training."
     if figures is not None:
         measured = _MEASURED.format(**figures.as_dict())
@@ -63,10 +72,11 @@ def wan_card(config: PocketWanConfig, commit: str, figures: WanFigures | None) -
         shift=config.training.shift,
         commit=commit,
         seed=config.seed,
-        vae_steps=config.vae.steps,
+        vae_steps=config.vae.steps + config.vae.long_steps,
         steps=config.training.steps,
         batch=config.training.batch,
         clips=config.clips,
         first=shares.first / (shares.first + shares.beginning + shares.ends + shares.some),
+        begun="" if begun is None else _BEGUN.format(steps=begun.training.steps),
         measured=measured,
     )

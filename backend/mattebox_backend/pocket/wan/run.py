@@ -17,7 +17,7 @@ from mattebox_backend.pocket.sampling import contact_sheet, write_picture
 from mattebox_backend.pocket.seeds import MEASURE_SEEDS
 from mattebox_backend.pocket.wan.card import wan_card
 from mattebox_backend.pocket.wan.clips import clip_frames, clip_set, wan_scene
-from mattebox_backend.pocket.wan.config import PocketWanConfig
+from mattebox_backend.pocket.wan.config import PocketWanConfig, load_wan_config
 from mattebox_backend.pocket.wan.export import export_wan
 from mattebox_backend.pocket.wan.measure import WanFigures, load_wan, measure_wan
 from mattebox_backend.pocket.wan.sampling import sample_clip
@@ -53,9 +53,10 @@ def train_pocket_wan(
     vae = train_video_vae(config, work)
     data = clip_set(config, vae, work)
     commit = commit_of_code()
+    begun = None if begin is None else load_wan_config(begin / "training.toml")
 
     def write(folder: Path, models: TextToVideo, figures: WanFigures | None = None) -> None:
-        notes = {"training.toml": config_text, "README.md": wan_card(config, commit, figures)}
+        notes = {"training.toml": config_text, "README.md": wan_card(config, commit, figures, begun)}
         if figures is not None:
             notes["figures.json"] = json.dumps({"commit": commit, **figures.as_dict()}, indent=1) + "\n"
         export_wan(folder, config, vae, sight, models, notes)
