@@ -3,48 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from mattebox_backend.world.recognise import recognise
 from mattebox_media import open_clip
-from mattebox_proto.discovery import process_lives, read_card
-from mattebox_proto.paths import folders
 from PIL import Image
 
-Mattebox = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture(scope="module")
-def mattebox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mattebox]:
-    """Runs `mattebox ARGUMENTS…` as a process, in a home of its own; its backend ends with the module."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MATTEBOX_HOME", str(tmp_path_factory.mktemp("home")))
-
-        def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-            command = [
-                sys.executable,
-                "-c",
-                "from mattebox_desktop.cli import main; main()",
-                *map(str, arguments),
-            ]
-            return subprocess.run(command, capture_output=True, text=True, timeout=560, check=False)
-
-        yield run
-        card = read_card(folders().backend_file)
-        if card is not None and process_lives(card.pid):
-            os.kill(card.pid, signal.SIGTERM)
-            give_up = time.monotonic() + 60
-            while process_lives(card.pid) and time.monotonic() < give_up:
-                time.sleep(0.05)
+from .conftest import Mattebox
 
 
 @pytest.fixture(scope="module")

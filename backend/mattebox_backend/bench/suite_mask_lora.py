@@ -113,7 +113,7 @@ _QUALITY = Experiment(
     source="Mask-aware LoRA, appendix B.2",
     **_MODEL,
     levels=(Level.FORM,),
-    tasks=8,
+    tasks=6,
     variants={
         "tight": Variant({"mask_shape": "as drawn"}),
         "noisy": Variant({"mask_shape": "noisy"}),
@@ -133,7 +133,7 @@ _SCHEDULING = Experiment(
     source="Mask-aware LoRA, appendix B.3",
     **_MODEL,
     levels=(Level.BLOOM,),
-    tasks=8,
+    tasks=6,
     params={"appearance_at": BY_ITSELF},
     variants={
         "no reference": Variant(),
@@ -154,7 +154,7 @@ _REFERENCES = Experiment(
     source="Mask-aware LoRA, figures 1 and 7",
     **_MODEL,
     levels=(Level.BLOOM,),
-    tasks=8,
+    tasks=6,
     variants={
         "first frame": Variant(),
         "+ last frame by itself": Variant({"appearance_at": BY_ITSELF}, _LATE),
@@ -180,7 +180,7 @@ _SCALING = Experiment(
     source="Mask-aware LoRA, appendix B.4",
     **_MODEL,
     levels=(Level.LOOK,),
-    tasks=6,
+    tasks=3,
     variants={f"{frames} frames": Variant(frames=frames) for frames in _LENGTHS},
     orderings=tuple(
         Ordering(figure, ("5 frames", f"{frames} frames"), at_least=True, within=0.05)
