@@ -241,6 +241,10 @@ class VideoJob:
             self.monitor.figure(f"{name} loss", step, plan.steps, loss)
             self.monitor.progress(Stage.TUNE, step, plan.steps)
 
+        weights = parent.weights if parent is not None else None
+        if plan.steps == 0:  # nothing is learnt, so that nothing need be encoded
+            with adapted(self.backbone, adapter, weights):
+                return KeptAdapter(key, adapter, adapter_weights(self.backbone), ())
         self.monitor.progress(Stage.ENCODE, 0, 1)
         with self.clock.running(Stage.ENCODE):
             learnt_from = lesson()
@@ -248,7 +252,6 @@ class VideoJob:
         memory = self._planner.training(adapter, (frames - 1) * self.backbone.frame_stride + 1)
         self.monitor.log(memory.sentence)
         self.monitor.progress(Stage.TUNE, 0, plan.steps)
-        weights = parent.weights if parent is not None else None
         with self.clock.running(Stage.TUNE), adapted(self.backbone, adapter, weights) as parameters:
             for parameter in parameters.values():
                 parameter.requires_grad_(True)  # what is trained stays on the device

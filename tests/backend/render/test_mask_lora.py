@@ -204,6 +204,15 @@ def test_without_mask_scheduling_another_appearance_is_learnt(video_studio: Any)
     assert not np.array_equal(usual, other)
 
 
+def test_no_steps_leave_the_model_as_it_was(video_studio: Any) -> None:
+    """A fresh adapter adds nothing; nothing is encoded for a training that there is none of."""
+    first, report = video_studio.render(params=with_params(video_studio.edit, motion_steps=0))
+    again, _ = video_studio.render(params=with_params(video_studio.edit, motion_steps=0, rank=3))
+    np.testing.assert_array_equal(first, again)
+    assert report.curves["motion loss"] == []
+    assert "encode" not in report.seconds
+
+
 def test_a_reference_learnt_in_its_place_leaves_its_mark_there(video_studio: Any) -> None:
     edit = replace(
         video_studio.edit, references=(*video_studio.edit.references, late_reference(video_studio, 8))
