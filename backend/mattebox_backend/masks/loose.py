@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 
@@ -9,7 +11,7 @@ from mattebox_backend.edit import MaskMode
 from mattebox_backend.masks.algebra import Mask, hard
 from mattebox_backend.masks.modes import shape_mask
 from mattebox_backend.masks.pyramid import area_coverage
-from mattebox_backend.masks.stack import RegionStack, reshaped
+from mattebox_backend.masks.stack import RegionStack, reshaped, sparing
 
 COARSE = 7
 """Cells along a side of the grid that a noisy mask has been through (appendix B.2)."""
@@ -43,11 +45,12 @@ def noisy(mask: Mask) -> Mask:
 
 
 def loosened(stack: RegionStack, shape: str, growth: float) -> RegionStack:
-    """The stack with every mask in a shape: "box" (grown by `growth`), "ellipse", "noisy", or "as drawn"."""
-    if shape == "box":
-        return reshaped(stack, lambda mask: boxed(mask, growth))
-    if shape == "ellipse":
-        return reshaped(stack, lambda mask: shape_mask(mask, MaskMode.ELLIPSE))
-    if shape == "noisy":
-        return reshaped(stack, noisy)
-    return stack
+    """The stack with every mask in a shape: "box" (grown by `growth`), "ellipse", "noisy", or "as drawn". The
+    room that a region is given so ends where another one is drawn.
+    """
+    shapes: dict[str, Callable[[Mask], Mask]] = {
+        "box": lambda mask: boxed(mask, growth),
+        "ellipse": lambda mask: shape_mask(mask, MaskMode.ELLIPSE),
+        "noisy": noisy,
+    }
+    return sparing(reshaped(stack, shapes[shape]), stack) if shape in shapes else stack

@@ -83,12 +83,11 @@ def stack_regions(
     total = sum(len(region.masks) for region in ordered if region.mode is not MaskMode.TIGHT)
     done = count(1)
     masks = tuple(_shaped(region, lambda: progress(next(done), total)) for region in ordered)
-    visible = tuple(_uncovered(mask, masks[index + 1 :]) for index, mask in enumerate(masks))
     parents = tuple(
         tuple(below for below in range(index) if _is_part(masks[index], masks[below]))
         for index in range(len(masks))
     )
-    return RegionStack(ordered, masks, visible, parents)
+    return RegionStack(ordered, masks, _visible(masks), parents)
 
 
 def reshape_regions(stack: RegionStack, mode: MaskMode) -> RegionStack:
@@ -98,9 +97,22 @@ def reshape_regions(stack: RegionStack, mode: MaskMode) -> RegionStack:
 
 def reshaped(stack: RegionStack, shape: Callable[[Mask], Mask]) -> RegionStack:
     """The stack with every frame's mask (H, W) put into a shape."""
-    masks = tuple(np.stack([shape(mask) for mask in masks]) for masks in stack.masks)
-    visible = tuple(_uncovered(mask, masks[index + 1 :]) for index, mask in enumerate(masks))
-    return replace(stack, masks=masks, visible=visible)
+    return _of_masks(stack, tuple(np.stack([shape(mask) for mask in masks]) for masks in stack.masks))
+
+
+def sparing(stack: RegionStack, drawn: RegionStack) -> RegionStack:
+    """The stack without what was drawn as another region and not as their own: a region that has been given
+    room takes none of it from its neighbours.
+
+    drawn: the same regions as they were.
+    """
+    masks = []
+    for index, own in enumerate(drawn.masks):
+        spared = stack.masks[index].copy()
+        for others in drawn.masks[:index] + drawn.masks[index + 1 :]:
+            spared[(others > 0) & (own == 0)] = 0
+        masks.append(spared)
+    return _of_masks(stack, tuple(masks))
 
 
 def merge_frames(stack: RegionStack, groups: Sequence[range]) -> RegionStack:
@@ -132,6 +144,14 @@ def _shaped(region: Region, after_frame: Callable[[], None]) -> Mask:
         shaped[frame] = shape_mask(mask, region.mode, region.dilation)
         after_frame()
     return shaped
+
+
+def _of_masks(stack: RegionStack, masks: tuple[Mask, ...]) -> RegionStack:
+    return replace(stack, masks=masks, visible=_visible(masks))
+
+
+def _visible(masks: tuple[Mask, ...]) -> tuple[Mask, ...]:
+    return tuple(_uncovered(mask, masks[index + 1 :]) for index, mask in enumerate(masks))
 
 
 def _uncovered(masks: Mask, above: Sequence[Mask]) -> Mask:

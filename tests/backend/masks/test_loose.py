@@ -66,3 +66,17 @@ def test_regions_are_loosened_frame_by_frame() -> None:
         assert (found.masks[0] >= masks).all() or shape == "noisy"
         assert not (found.masks[0][0] == found.masks[0][2]).all()
         assert (found.masks[0] == found.visible[0]).all()
+
+
+def test_the_room_of_a_region_ends_where_another_is_drawn() -> None:
+    disc, neighbour = with_squares((10, 10, 20, 20)), with_squares((12, 31, 10, 10))
+    disc[10:14, 10:14] = 0
+    part = with_squares((20, 20, 5, 5))
+    names = {"disc": disc, "neighbour": neighbour, "part": part}
+    stack = stack_regions(
+        [Region(name, "", mask[None], order=k) for k, (name, mask) in enumerate(names.items())]
+    )
+    room = dict(zip(names, (masks[0] for masks in loosened(stack, "box", 0.2).masks), strict=True))
+    assert (room["disc"] == np.where(neighbour > 0, 0, with_squares((6, 6, 28, 28)))).all()
+    assert (room["neighbour"] == np.where(disc > 0, 0, with_squares((10, 29, 14, 14)))).all()
+    assert (room["part"] == part).all(), "a part's room lies in what it is a part of"
