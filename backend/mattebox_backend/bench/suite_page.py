@@ -39,7 +39,7 @@ def write_page(
         parts += [f"## {experiment.title}", "", f"*{experiment.source}.* " + _setting(experiment, found), ""]
         if found is None:
             continue
-        picture = page.with_name(f"{page.stem}-{experiment.name}.png")
+        picture = page.with_name(f"{page.stem}-{experiment.name.removeprefix(f'{page.stem}-')}.png")
         _plot(experiment, found["variants"], picture)
         parts += [
             *_table(experiment, found["variants"]),
