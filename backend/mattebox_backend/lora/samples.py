@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import permutations
+from typing import Final
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from mattebox_backend.lora.told import Told, known_pixels
 
 GREY = 128
 """What stands where nothing is known; 0 between −1 and 1."""
+OTHER_ORDERS: Final = tuple(permutations(range(3)))[1:]
+"""Of red, green and blue."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,9 +80,8 @@ def recoloured(footage: Footage) -> Iterator[Footage]:
     Not in the paper. What has many colours in training cannot be learnt by its colours: the first frame must
     be asked for them, and only the motion is left to learn.
     """
-    for order in permutations(range(3)):
-        if order != (0, 1, 2):
-            yield Footage(np.ascontiguousarray(footage.frames[..., order]), footage.edited)
+    for order in OTHER_ORDERS:
+        yield Footage(np.ascontiguousarray(footage.frames[..., order]), footage.edited)
 
 
 def appearance_samples(

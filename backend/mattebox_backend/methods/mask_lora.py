@@ -5,8 +5,9 @@ was trained on it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,7 @@ from mattebox_backend.diffusion.video_denoiser import ELSEWHERE, ConditionedVide
 from mattebox_backend.errors import InvalidEdit
 from mattebox_backend.lora.adapter import AdapterPlan, adapted
 from mattebox_backend.lora.samples import (
-    Footage,
-    Sample,
+    OTHER_ORDERS,
     appearance_samples,
     hidden,
     motion_samples,
@@ -85,15 +85,18 @@ def _learnt(materials: VideoMaterials, p: MaskLoraParameters) -> KeptAdapter:
     windows = learnt_windows(backbone, len(footage.frames), materials.training_window)
     was, will_be = _prompt(p, materials.source_prompt), _prompt(p, materials.prompt)
 
-    def motion() -> Lesson:
-        def samples(clip: Footage) -> list[Sample]:
-            return motion_samples(backbone, clip, told, was, windows)
-
-        as_it_is = Lesson(samples(footage))
-        if p.colour_augmentation == 0:
-            return as_it_is
-        others = Lesson([sample for clip in recoloured(footage) for sample in samples(clip)])
-        return Lesson.mixed((as_it_is, 1 - p.colour_augmentation), (others, p.colour_augmentation))
+    def motion(progress: Callable[[int, int], None]) -> Lesson:
+        varied = p.colour_augmentation > 0
+        others, of = (recoloured(footage), 1 + len(OTHER_ORDERS)) if varied else ((), 1)
+        lessons = []
+        for place, clip in enumerate(chain([footage], others)):
+            progress(place, of)
+            lessons.append(Lesson(motion_samples(backbone, clip, told, was, windows)))
+        own, *varieties = lessons
+        if not varied:
+            return own
+        share = p.colour_augmentation / len(varieties)
+        return Lesson.mixed((own, 1 - p.colour_augmentation), *((one, share) for one in varieties))
 
     recipe: dict[str, Any] = {
         "told": told,
@@ -107,12 +110,13 @@ def _learnt(materials: VideoMaterials, p: MaskLoraParameters) -> KeptAdapter:
         return kept
     taught, in_place = Told(p.appearance_told), p.appearance_at == IN_THE_CLIP
 
-    def appearance() -> Lesson:
+    def appearance(progress: Callable[[int, int], None]) -> Lesson:
+        progress(0, 1)
         what = (backbone, footage, materials.pictures, taught, will_be)
         pictures = Lesson(placed_samples(*what, windows) if in_place else appearance_samples(*what))
         if p.motion_share == 0:
             return pictures
-        return Lesson.mixed((motion(), p.motion_share), (pictures, 1 - p.motion_share))
+        return Lesson.mixed((motion(progress), p.motion_share), (pictures, 1 - p.motion_share))
 
     recipe = {
         "told": taught,

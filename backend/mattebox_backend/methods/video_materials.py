@@ -73,7 +73,7 @@ class VideoMaterials(Protocol):
     def learnt(
         self,
         name: str,
-        lesson: Callable[[], Lesson],
+        lesson: Callable[[Callable[[int, int], None]], Lesson],
         adapter: AdapterPlan,
         plan: TrainingPlan,
         parent: KeptAdapter | None,
@@ -81,8 +81,9 @@ class VideoMaterials(Protocol):
     ) -> KeptAdapter:
         """An adapter trained on a lesson, on from its parent; from the store where that has been done before.
 
-        name: of the training, for whoever watches it. recipe: all that the lesson depends on beside the
-        footage, as JSON values.
+        name: of the training, for whoever watches it. lesson: what is learnt from, made only where it is
+        needed; it is given progress(done, of), which may raise to stop. recipe: all that the lesson depends
+        on beside the footage, as JSON values.
         """
         ...
 

@@ -148,7 +148,7 @@ class VideoJob:
     def learnt(
         self,
         name: str,
-        lesson: Callable[[], Lesson],
+        lesson: Callable[[Callable[[int, int], None]], Lesson],
         adapter: AdapterPlan,
         plan: TrainingPlan,
         parent: KeptAdapter | None,
@@ -231,7 +231,7 @@ class VideoJob:
         self,
         name: str,
         key: str,
-        lesson: Callable[[], Lesson],
+        lesson: Callable[[Callable[[int, int], None]], Lesson],
         adapter: AdapterPlan,
         plan: TrainingPlan,
         parent: KeptAdapter | None,
@@ -245,9 +245,8 @@ class VideoJob:
         if plan.steps == 0:  # nothing is learnt, so that nothing need be encoded
             with adapted(self.backbone, adapter, weights):
                 return KeptAdapter(key, adapter, adapter_weights(self.backbone), ())
-        self.monitor.progress(Stage.ENCODE, 0, 1)
         with self.clock.running(Stage.ENCODE):
-            learnt_from = lesson()
+            learnt_from = lesson(lambda done, of: self.monitor.progress(Stage.ENCODE, done, of))
         frames = max(one.target.shape[0] for one in learnt_from.samples)
         memory = self._planner.training(adapter, (frames - 1) * self.backbone.frame_stride + 1)
         self.monitor.log(memory.sentence)

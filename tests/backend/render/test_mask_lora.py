@@ -229,7 +229,9 @@ def test_a_reference_learnt_in_its_place_leaves_its_mark_there(video_studio: Any
     assert not np.array_equal(alone, placed_there)
 
 
-def test_the_motion_can_be_learnt_in_other_colours_too(video_studio: Any, monkeypatch: Any) -> None:
+def test_the_motion_can_be_learnt_in_other_colours_too(
+    video_studio: Any, render_monitor: Callable[..., Any], monkeypatch: Any
+) -> None:
     seen = []
     train = video_job.train_adapter
 
@@ -239,12 +241,16 @@ def test_the_motion_can_be_learnt_in_other_colours_too(video_studio: Any, monkey
 
     monkeypatch.setattr(video_job, "train_adapter", watched)
     plain, before = video_studio.render()
-    varied, report = video_studio.render(params=with_params(video_studio.edit, colour_augmentation=0.4))
+    params, watching = with_params(video_studio.edit, colour_augmentation=0.4), render_monitor()
+    varied, report = video_studio.render(watching, params=params)
     assert report.adapters != before.adapters
     assert not np.array_equal(plain, varied)
     assert [len(lesson.samples) for lesson in seen] == [1, 6]
     assert (seen[1].samples[0].target == seen[0].samples[0].target).all()
     assert seen[1].shares == pytest.approx([0.6] + [0.08] * 5)
+    assert [(step, of) for stage, step, of in watching.told if stage is Stage.ENCODE] == [
+        (step, 6) for step in range(6)
+    ]
 
 
 def test_a_training_that_diverges_keeps_what_was_good(video_studio: Any) -> None:
