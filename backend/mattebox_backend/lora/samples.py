@@ -19,7 +19,7 @@ from mattebox_backend.lora.told import Told, known_pixels
 GREY = 128
 """What stands where nothing is known; 0 between −1 and 1."""
 OTHER_ORDERS: Final = tuple(permutations(range(3)))[1:]
-"""Of red, green and blue."""
+"""The orders of red, green and blue beside their own."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

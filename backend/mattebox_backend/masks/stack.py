@@ -108,9 +108,10 @@ def sparing(stack: RegionStack, drawn: RegionStack) -> RegionStack:
     """
     masks = []
     for index, own in enumerate(drawn.masks):
-        spared = stack.masks[index].copy()
-        for others in drawn.masks[:index] + drawn.masks[index + 1 :]:
-            spared[(others > 0) & (own == 0)] = 0
+        others, spared = drawn.masks[:index] + drawn.masks[index + 1 :], stack.masks[index].copy()
+        for frame, mask in enumerate(own):
+            for other in others:
+                spared[frame][(other[frame] > 0) & (mask == 0)] = 0
         masks.append(spared)
     return _of_masks(stack, tuple(masks))
 

@@ -85,18 +85,13 @@ def _learnt(materials: VideoMaterials, p: MaskLoraParameters) -> KeptAdapter:
     windows = learnt_windows(backbone, len(footage.frames), materials.training_window)
     was, will_be = _prompt(p, materials.source_prompt), _prompt(p, materials.prompt)
 
+    encoded: Lesson | None = None
+
     def motion(progress: Callable[[int, int], None]) -> Lesson:
-        varied = p.colour_augmentation > 0
-        others, of = (recoloured(footage), 1 + len(OTHER_ORDERS)) if varied else ((), 1)
-        lessons = []
-        for place, clip in enumerate(chain([footage], others)):
-            progress(place, of)
-            lessons.append(Lesson(motion_samples(backbone, clip, told, was, windows)))
-        own, *varieties = lessons
-        if not varied:
-            return own
-        share = p.colour_augmentation / len(varieties)
-        return Lesson.mixed((own, 1 - p.colour_augmentation), *((one, share) for one in varieties))
+        nonlocal encoded  # both stages may learn from it
+        if encoded is None:
+            encoded = _motion_lesson(materials, p, windows, progress)
+        return encoded
 
     recipe: dict[str, Any] = {
         "told": told,
@@ -131,6 +126,26 @@ def _learnt(materials: VideoMaterials, p: MaskLoraParameters) -> KeptAdapter:
     }
     plan = replace(plan, steps=p.appearance_steps, seed=plan.seed + 1)
     return materials.learnt("appearance", appearance, kept.plan, plan, kept, recipe)
+
+
+def _motion_lesson(
+    materials: VideoMaterials,
+    p: MaskLoraParameters,
+    windows: tuple[range, ...],
+    progress: Callable[[int, int], None],
+) -> Lesson:
+    """The source, and as often as `colour_augmentation` says in other colours."""
+    varied, prompt = p.colour_augmentation > 0, _prompt(p, materials.source_prompt)
+    others, of = (recoloured(materials.footage), 1 + len(OTHER_ORDERS)) if varied else ((), 1)
+    lessons = []
+    for place, clip in enumerate(chain([materials.footage], others)):
+        progress(place, of)
+        lessons.append(Lesson(motion_samples(materials.backbone, clip, Told(p.told), prompt, windows)))
+    own, *varieties = lessons
+    if not varied:
+        return own
+    share = p.colour_augmentation / len(varieties)
+    return Lesson.mixed((own, 1 - p.colour_augmentation), *((one, share) for one in varieties))
 
 
 def _generated(

@@ -231,17 +231,17 @@ def test_hidden_pixels_are_grey(footage: Footage) -> None:
 
 
 def test_lessons_are_drawn_by_their_shares(lesson: Lesson) -> None:
-    samples = [object(), object()]
+    samples: list[Any] = [object(), object()]
     generator = torch.Generator().manual_seed(0)
-    drawn = [Lesson(samples, [0.25, 0.75]).draw(generator) for _ in range(400)]  # type: ignore[arg-type]
+    drawn = [Lesson(samples, [0.25, 0.75]).draw(generator) for _ in range(400)]
     assert 70 < sum(one is samples[0] for one in drawn) < 130
 
 
 def test_mixed_lessons_are_drawn_by_the_shares_of_both() -> None:
-    one, two, three = object(), object(), object()
-    inner = Lesson([one, two], [0.25, 0.75])  # type: ignore[list-item]
-    mixed = Lesson.mixed((inner, 0.4), (Lesson([three]), 0.6))  # type: ignore[list-item]
-    assert mixed.samples == [one, two, three]
+    samples: list[Any] = [object(), object(), object()]
+    inner = Lesson(samples[:2], [0.25, 0.75])
+    mixed = Lesson.mixed((inner, 0.4), (Lesson(samples[2:]), 0.6))
+    assert mixed.samples == samples
     assert mixed.shares == pytest.approx([0.1, 0.3, 0.6])
 
 

@@ -253,6 +253,18 @@ def test_the_motion_can_be_learnt_in_other_colours_too(
     ]
 
 
+def test_the_motion_is_encoded_once_for_both_stages(
+    video_studio: Any, render_monitor: Callable[..., Any]
+) -> None:
+    references = (*video_studio.edit.references, late_reference(video_studio, 8))
+    params, watching = with_params(video_studio.edit, motion_share=0.5), render_monitor()
+    params["colour_augmentation"] = 0.5
+    _, report = video_studio.render(watching, references=references, params=params)
+    assert len(report.adapters) == 2
+    told = [(step, of) for stage, step, of in watching.told if stage is Stage.ENCODE]
+    assert told == [*((step, 6) for step in range(6)), (0, 1)]
+
+
 def test_a_training_that_diverges_keeps_what_was_good(video_studio: Any) -> None:
     network = video_studio.backbone.network
     kept_weight = network.proj_out.bias.data.clone()
