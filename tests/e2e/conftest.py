@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from mattebox_proto.discovery import process_lives, read_card
-from mattebox_proto.paths import folders
+from mattebox_desktop.cli.processes import stop_backend
 
 Mattebox = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -33,9 +29,4 @@ def mattebox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mattebox]:
             return subprocess.run(command, capture_output=True, text=True, timeout=560, check=False)
 
         yield run
-        card = read_card(folders().backend_file)
-        if card is not None and process_lives(card.pid):
-            os.kill(card.pid, signal.SIGTERM)
-            give_up = time.monotonic() + 60
-            while process_lives(card.pid) and time.monotonic() < give_up:
-                time.sleep(0.05)
+        stop_backend()

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,9 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 from mattebox_desktop.cli import main
+from mattebox_desktop.cli.processes import stop_backend
 from mattebox_media.writer import write_clip
-from mattebox_proto.discovery import process_lives, read_card
-from mattebox_proto.paths import folders
 from PIL import Image
 
 SIZE, FRAMES = 64, 4
@@ -99,12 +95,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("OMP_WAIT_POLICY", "passive")
         yield home
-        card = read_card(folders().backend_file)
-        if card is not None and process_lives(card.pid):
-            os.kill(card.pid, signal.SIGTERM)
-            give_up = time.monotonic() + 60
-            while process_lives(card.pid) and time.monotonic() < give_up:
-                time.sleep(0.05)
+        stop_backend()
 
 
 @pytest.fixture
